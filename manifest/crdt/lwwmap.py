@@ -1,0 +1,354 @@
+"""A last-writer-wins map with tombstones, a context and a horizon.
+
+State is (entries, context, horizon): per key the entry with the greatest stamp; per node the time up
+to which its writes are *reflected* here; and a time at or under which nothing exists. The join
+takes the maximum of each, then drops every entry at or under the horizon, live or tombstone, and
+every context item at or under it whose node has no entry left. It is commutative, associative and
+idempotent.
+
+Why tombstones can be collected and nothing returns from the dead
+    Let f(M, H) keep the entries of M above H. Then f(f(M1, H1) | f(M2, H2), H) = f(M1 | M2, H) for
+    H = max(H1, H2): for a key whose overall winner lies above H, the winner survived on its own side
+    and wins again; where it lies at or under H, so does everything that it beat. Collection
+    commutes with merging, for one reason only: the order that decides winners is the order that
+    decides collection, and the horizon is part of the state and joined with it. docs/crdt.md
+    has the proof.
+
+The invariant, called honesty
+    Every write of node n with time <= context[n] is present, or beaten by a present entry, or at or
+    under the horizon. So the context may only move together with the contents: `join` refuses a
+    delta whose interval does not begin within this replica's context (the causal delta-merging
+    condition of Almeida, Shoker and Baquero, "Delta state replicated data types", 2018).
+
+This package imports the standard library and attrs. It has no clock, no randomness and no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Generic, TypeVar, cast
+
+from .entry import TOMBSTONE, Change, Delta, Entry, Tombstone
+from .errors import CausalGap, ConflictingStamp
+from .journal import Journal
+from .stamp import Stamp
+from .vector import VersionVector
+
+__all__ = ["LWWMap", "never"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_NOTHING: Mapping[str, int] = VersionVector()
+
+
+def never(key: object) -> bool:
+    """Tell that no key is permanent: the default of `LWWMap`."""
+    return False
+
+
+class LWWMap(Mapping[K, V], Generic[K, V]):
+    """A replicated mapping of live keys; deletions leave tombstones until the horizon passes them.
+
+    `permanent` tells which keys are exempt from the horizon, tombstones too. It must be a function
+    of the key alone, the same at every replica.
+
+    >>> here, there = LWWMap(), LWWMap()
+    >>> _ = here.set("k", "v", Stamp(1, "a"))
+    >>> [change.key for change in there.join(here.delta())]
+    ['k']
+    >>> _ = there.delete("k", Stamp(2, "b"))
+    >>> _ = here.join(there.delta(here.context))
+    >>> "k" in here, here.tombstones, here == there
+    (False, 1, True)
+    >>> _ = here.prune(2)
+    >>> here.tombstones, here.entry("k")
+    (0, None)
+    """
+
+    __slots__ = (
+        "_context",
+        "_entries",
+        "_held",
+        "_horizon",
+        "_journal",
+        "_latest",
+        "_moved",
+        "_oldest",
+        "_permanent",
+        "_position",
+        "_tombstones",
+    )
+
+    def __init__(self, permanent: Callable[[K], bool] = never) -> None:
+        self._permanent = permanent
+        self._entries: dict[K, Entry[K, V]] = {}
+        self._context: dict[str, int] = {}
+        self._horizon = 0
+        self._position = 0
+        self._journal = Journal(self._entries)
+        # Position at which a node's context last moved, in the order of those positions.
+        self._moved: dict[str, int] = {}
+        # How many entries each node's stamps hold, and the latest time among them (an upper bound).
+        self._held: dict[str, int] = {}
+        self._latest: dict[str, int] = {}
+        # A lower bound on the times of the collectable entries; None where there are none.
+        self._oldest: int | None = None
+        self._tombstones = 0
+
+    # The mapping of live keys
+
+    def __getitem__(self, key: K) -> V:
+        value = self._entries[key].value
+        if isinstance(value, Tombstone):
+            raise KeyError(key)
+        return value
+
+    def __contains__(self, key: object) -> bool:
+        entry = self._entries.get(cast("K", key))
+        return entry is not None and entry.value is not TOMBSTONE
+
+    def __iter__(self) -> Iterator[K]:
+        return (key for key, entry in self._entries.items() if entry.value is not TOMBSTONE)
+
+    def __len__(self) -> int:
+        return len(self._entries) - self._tombstones
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, LWWMap):
+            return NotImplemented
+        return (
+            self._horizon == other._horizon
+            and self._context == other._context
+            and self._entries == other._entries
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # it is mutable
+
+    def __repr__(self) -> str:
+        return (
+            f"LWWMap({len(self)} live, {self.tombstones} tombstones, "
+            f"{len(self._context)} writers, horizon={self._horizon})"
+        )
+
+    # Reading the state
+
+    @property
+    def context(self) -> VersionVector:
+        """How far each node's writes are reflected here: a snapshot, O(nodes)."""
+        return VersionVector(self._context)
+
+    def reflected(self, node: str) -> int:
+        """Return this node's time in the context, or 0: what `context.get(node, 0)` says, in O(1)."""
+        return self._context.get(node, 0)
+
+    @property
+    def horizon(self) -> int:
+        """The time at or under which nothing exists, permanent keys apart."""
+        return self._horizon
+
+    @property
+    def tombstones(self) -> int:
+        """How many deleted keys are still remembered."""
+        return self._tombstones
+
+    @property
+    def position(self) -> int:
+        """The journal position of the last change: where a reader of everything stands."""
+        return self._position
+
+    def entry(self, key: K) -> Entry[K, V] | None:
+        """Return the winning entry of a key, tombstones included, or None."""
+        return self._entries.get(key)
+
+    def journal(self, after: int = 0) -> Iterator[tuple[int, Entry[K, V]]]:
+        """Yield `(position, entry)` of what was changed here behind a position, oldest first.
+
+        Costs what changed, not the size of the map. The map must not change during the walk.
+        """
+        return self._journal.after(after)
+
+    def moved(self, after: int = 0) -> dict[str, int]:
+        """Return the context of the nodes that moved behind a position: node to time."""
+        nodes: list[str] = []
+        for node in reversed(self._moved):
+            if self._moved[node] <= after:
+                break
+            nodes.append(node)
+        return {node: self._context[node] for node in reversed(nodes)}
+
+    def delta(self, since: Mapping[str, int] = _NOTHING, *, after: int = 0) -> Delta[K, V]:
+        """Return what a replica that has reflected `since` lacks.
+
+        `after` narrows it to what changed here behind a journal position, for a reader that has
+        had everything up to there: the delta then costs what changed and not the size of the map.
+        """
+        until = {node: time for node, time in self.moved(after).items() if time > since.get(node, 0)}
+        # Without a cursor, O(nodes) say that an equal replica lacks nothing, rather than O(map).
+        anything = after or any(time > since.get(n, 0) for n, time in self._latest.items())
+        return Delta(
+            entries=tuple(
+                entry
+                for _, entry in self._journal.after(after)
+                if entry.stamp.time > since.get(entry.stamp.node, 0)
+            )
+            if anything
+            else (),
+            since=VersionVector({node: since.get(node, 0) for node in until}),
+            until=VersionVector(until),
+            horizon=self._horizon,
+        )
+
+    # Local writes
+
+    def set(self, key: K, value: V, stamp: Stamp) -> tuple[Change[K, V], ...]:
+        """Write a value. Returns the change, or nothing where a later write already stands.
+
+        The stamp must exceed its node's context, and the horizon unless the key is permanent:
+        ValueError otherwise.
+        """
+        if value is TOMBSTONE:
+            raise ValueError("TOMBSTONE is not a value to set: call delete(key, stamp)")
+        return self._write(Entry(key, stamp, value))
+
+    def delete(self, key: K, stamp: Stamp) -> tuple[Change[K, V], ...]:
+        """Write a tombstone, whether or not the key is known. Otherwise as `set`."""
+        return self._write(Entry(key, stamp, TOMBSTONE))
+
+    def advance(self, node: str, time: int) -> None:
+        """Move a node's context without a write: a heartbeat. ValueError where it would not move."""
+        self._check_advance(Stamp(time, node), exempt=False)
+        self._reflect(node, time)
+
+    def _check_advance(self, stamp: Stamp, *, exempt: bool) -> None:
+        if stamp.time <= self.reflected(stamp.node):
+            raise ValueError(
+                f"a local write needs a stamp beyond its node's context, got {stamp} where the "
+                f"context says {self.reflected(stamp.node)}: take the time from HybridClock.tick()"
+            )
+        if stamp.time <= self._horizon and not exempt:
+            raise ValueError(
+                f"nothing exists at or under the horizon {self._horizon}, got {stamp}: let the clock "
+                "observe the horizon, then take a new time"
+            )
+
+    def _write(self, entry: Entry[K, V]) -> tuple[Change[K, V], ...]:
+        self._check_advance(entry.stamp, exempt=self._permanent(entry.key))
+        before = self._entries.get(entry.key)
+        self._reflect(entry.stamp.node, entry.stamp.time)
+        if before is not None and before.stamp > entry.stamp:
+            self._settle(entry.stamp.node)
+            return ()
+        self._place(entry, before)
+        return (Change(entry.key, before, entry),)
+
+    # Joining
+
+    def join(self, other: Delta[K, V] | LWWMap[K, V]) -> tuple[Change[K, V], ...]:
+        """Merge a delta or a whole map, and return what changed, entries that were dropped last.
+
+        All or nothing: `CausalGap` where a delta's interval begins beyond this replica's context,
+        `ConflictingStamp` where one stamp comes with two values.
+        """
+        delta = other.delta() if isinstance(other, LWWMap) else other
+        horizon = max(self._horizon, delta.horizon)
+        self._check_connects(delta, horizon)
+        staged = self._winners(delta, horizon)
+
+        changes: list[Change[K, V]] = []
+        for entry in staged.values():
+            before = self._entries.get(entry.key)
+            self._place(entry, before)
+            changes.append(Change(entry.key, before, entry))
+        for node, time in delta.until.items():
+            if time > self.reflected(node):
+                self._reflect(node, time)
+                self._settle(node)
+        changes.extend(self.prune(horizon))
+        return tuple(changes)
+
+    def prune(self, horizon: int) -> tuple[Change[K, V], ...]:
+        """Raise the horizon and drop what lies at or under it; a lower horizon changes nothing."""
+        if horizon <= self._horizon:
+            return ()
+        self._horizon = horizon
+        dropped = self._collect() if self._oldest is not None and self._oldest <= horizon else []
+        for node in [node for node, time in self._context.items() if time <= horizon]:
+            self._settle(node)
+        self._journal.trim()
+        return tuple(Change(entry.key, entry, None) for entry in dropped)
+
+    def _check_connects(self, delta: Delta[K, V], horizon: int) -> None:
+        for node in delta.until:
+            since = delta.since.get(node, 0)
+            if since > self.reflected(node) and since > horizon:
+                raise CausalGap(
+                    f"the delta continues the history of {node} from {since}, and this replica has "
+                    f"reflected it up to {self.reflected(node)}: ask for a delta since its context"
+                )
+
+    def _winners(self, delta: Delta[K, V], horizon: int) -> dict[K, Entry[K, V]]:
+        staged: dict[K, Entry[K, V]] = {}
+        for entry in delta.entries:
+            if entry.stamp.time <= horizon and not self._permanent(entry.key):
+                continue
+            rival = staged.get(entry.key) or self._entries.get(entry.key)
+            if rival is None or entry.stamp > rival.stamp:
+                staged[entry.key] = entry
+            elif entry.stamp == rival.stamp and entry.value != rival.value:
+                raise ConflictingStamp(
+                    f"{entry.stamp} was used for two writes of {entry.key!r}: {rival.value!r} and "
+                    f"{entry.value!r}; every process needs a node id of its own"
+                )
+        return staged
+
+    # The bookkeeping behind every change of an entry or of the context
+
+    def _place(self, entry: Entry[K, V], before: Entry[K, V] | None) -> None:
+        time, node = entry.stamp
+        self._entries[entry.key] = entry
+        self._held[node] = self._held.get(node, 0) + 1
+        self._latest[node] = max(self._latest.get(node, 0), time)
+        self._tombstones += entry.value is TOMBSTONE
+        if (self._oldest is None or time < self._oldest) and not self._permanent(entry.key):
+            self._oldest = time
+        self._position += 1
+        self._journal.append(self._position, entry)
+        if before is not None:
+            self._release(before)
+            self._settle(before.stamp.node)
+        self._journal.trim()
+
+    def _release(self, entry: Entry[K, V]) -> None:
+        node = entry.stamp.node
+        self._tombstones -= entry.value is TOMBSTONE
+        self._held[node] -= 1
+        if not self._held[node]:
+            del self._held[node], self._latest[node]
+
+    def _reflect(self, node: str, time: int) -> None:
+        self._context[node] = time
+        self._position += 1
+        self._moved.pop(node, None)
+        self._moved[node] = self._position
+
+    def _settle(self, node: str) -> None:
+        """Drop a node's context where it lies at or under the horizon and holds no entry."""
+        if node not in self._held and 0 < self.reflected(node) <= self._horizon:
+            del self._context[node], self._moved[node]
+
+    def _collect(self) -> list[Entry[K, V]]:
+        dropped: list[Entry[K, V]] = []
+        oldest: int | None = None
+        for entry in self._entries.values():
+            if self._permanent(entry.key):
+                continue
+            if entry.stamp.time <= self._horizon:
+                dropped.append(entry)
+            elif oldest is None or entry.stamp.time < oldest:
+                oldest = entry.stamp.time
+        self._oldest = oldest
+        for entry in dropped:
+            del self._entries[entry.key]
+            self._release(entry)
+        return dropped
