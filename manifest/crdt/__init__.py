@@ -6,7 +6,7 @@ Pure: no Trio, no I/O, no wall clock, no randomness, no import from the rest of 
 from .clock import HybridClock
 from .entry import TOMBSTONE, Change, Delta, Entry
 from .errors import CausalGap, ConflictingStamp, ManifestError
-from .lwwmap import LWWMap, never
+from .lwwmap import LWWMap, Moved, never
 from .stamp import COUNTER_BITS, Stamp, from_milliseconds, to_milliseconds
 from .vector import VersionVector
 
@@ -21,6 +21,7 @@ __all__ = [
     "HybridClock",
     "LWWMap",
     "ManifestError",
+    "Moved",
     "Stamp",
     "VersionVector",
     "from_milliseconds",

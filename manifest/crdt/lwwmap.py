@@ -1,18 +1,18 @@
 """A last-writer-wins map with tombstones, a context and a horizon.
 
-State is (entries, context, horizon): per key the entry with the greatest stamp; per node the time up
-to which its writes are *reflected* here; and a time at or under which nothing exists. The join
+State is (entries, context, horizon): per key the entry with the greatest stamp; per node the time
+up to which its writes are *reflected* here; and a time at or under which nothing exists. The join
 takes the maximum of each, then drops every entry at or under the horizon, live or tombstone, and
-every context item at or under it whose node has no entry left. It is commutative, associative and
+every context item at or under it that no entry left lies within. It is commutative, associative and
 idempotent.
 
 Why tombstones can be collected and nothing returns from the dead
     Let f(M, H) keep the entries of M above H. Then f(f(M1, H1) | f(M2, H2), H) = f(M1 | M2, H) for
-    H = max(H1, H2): for a key whose overall winner lies above H, the winner survived on its own side
-    and wins again; where it lies at or under H, so does everything that it beat. Collection
+    H = max(H1, H2): for a key whose overall winner lies above H, the winner survived on its own
+    side and wins again; where it lies at or under H, so does everything that it beat. Collection
     commutes with merging, for one reason only: the order that decides winners is the order that
-    decides collection, and the horizon is part of the state and joined with it. docs/crdt.md
-    has the proof.
+    decides collection, and the horizon is part of the state and joined with it. docs/crdt.md has
+    the proof.
 
 The invariant, called honesty
     Every write of node n with time <= context[n] is present, or beaten by a present entry, or at or
@@ -26,7 +26,7 @@ This package imports the standard library and attrs. It has no clock, no randomn
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Generic, TypeVar, cast
+from typing import Generic, NamedTuple, TypeVar, cast
 
 from .entry import TOMBSTONE, Change, Delta, Entry, Tombstone
 from .errors import CausalGap, ConflictingStamp
@@ -34,7 +34,7 @@ from .journal import Journal
 from .stamp import Stamp
 from .vector import VersionVector
 
-__all__ = ["LWWMap", "never"]
+__all__ = ["LWWMap", "Moved", "never"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -45,6 +45,14 @@ _NOTHING: Mapping[str, int] = VersionVector()
 def never(key: object) -> bool:
     """Tell that no key is permanent: the default of `LWWMap`."""
     return False
+
+
+class Moved(NamedTuple):
+    """Where in the journal a node's context last moved, and to what time."""
+
+    position: int
+    node: str
+    time: int
 
 
 class LWWMap(Mapping[K, V], Generic[K, V]):
@@ -72,6 +80,7 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         "_held",
         "_horizon",
         "_journal",
+        "_lasting",
         "_latest",
         "_moved",
         "_oldest",
@@ -92,6 +101,8 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         # How many entries each node's stamps hold, and the latest time among them (an upper bound).
         self._held: dict[str, int] = {}
         self._latest: dict[str, int] = {}
+        # The permanent keys that each node's stamps hold: they keep its context item.
+        self._lasting: dict[str, set[K]] = {}
         # A lower bound on the times of the collectable entries; None where there are none.
         self._oldest: int | None = None
         self._tombstones = 0
@@ -168,14 +179,15 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         """
         return self._journal.after(after)
 
-    def moved(self, after: int = 0) -> dict[str, int]:
-        """Return the context of the nodes that moved behind a position: node to time."""
+    def moved(self, after: int = 0) -> Iterator[Moved]:
+        """Yield the contexts that moved behind a journal position, in the order in which they did."""
         nodes: list[str] = []
         for node in reversed(self._moved):
             if self._moved[node] <= after:
                 break
             nodes.append(node)
-        return {node: self._context[node] for node in reversed(nodes)}
+        for node in reversed(nodes):
+            yield Moved(self._moved[node], node, self._context[node])
 
     def delta(self, since: Mapping[str, int] = _NOTHING, *, after: int = 0) -> Delta[K, V]:
         """Return what a replica that has reflected `since` lacks.
@@ -183,7 +195,7 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         `after` narrows it to what changed here behind a journal position, for a reader that has
         had everything up to there: the delta then costs what changed and not the size of the map.
         """
-        until = {node: time for node, time in self.moved(after).items() if time > since.get(node, 0)}
+        until = {node: time for _, node, time in self.moved(after) if time > since.get(node, 0)}
         # Without a cursor, O(nodes) say that an equal replica lacks nothing, rather than O(map).
         anything = after or any(time > since.get(n, 0) for n, time in self._latest.items())
         return Delta(
@@ -209,16 +221,28 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         """
         if value is TOMBSTONE:
             raise ValueError("TOMBSTONE is not a value to set: call delete(key, stamp)")
-        return self._write(Entry(key, stamp, value))
+        return self.write(Entry(key, stamp, value))
 
     def delete(self, key: K, stamp: Stamp) -> tuple[Change[K, V], ...]:
         """Write a tombstone, whether or not the key is known. Otherwise as `set`."""
-        return self._write(Entry(key, stamp, TOMBSTONE))
+        return self.write(Entry(key, stamp, TOMBSTONE))
 
     def advance(self, node: str, time: int) -> None:
         """Move a node's context without a write: a heartbeat. ValueError where it would not move."""
         self._check_advance(Stamp(time, node), exempt=False)
         self._reflect(node, time)
+
+    def write(self, entry: Entry[K, V]) -> tuple[Change[K, V], ...]:
+        """Write an entry that was made already: `set` or `delete`, by its value."""
+        self._check_advance(entry.stamp, exempt=self._permanent(entry.key))
+        before = self._entries.get(entry.key)
+        wins = _wins(entry, before)
+        self._reflect(entry.stamp.node, entry.stamp.time)
+        if not wins:
+            self._settle(entry.stamp.node)
+            return ()
+        self._place(entry, before)
+        return (Change(entry.key, before, entry),)
 
     def _check_advance(self, stamp: Stamp, *, exempt: bool) -> None:
         if stamp.time <= self.reflected(stamp.node):
@@ -231,16 +255,6 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
                 f"nothing exists at or under the horizon {self._horizon}, got {stamp}: let the clock "
                 "observe the horizon, then take a new time"
             )
-
-    def _write(self, entry: Entry[K, V]) -> tuple[Change[K, V], ...]:
-        self._check_advance(entry.stamp, exempt=self._permanent(entry.key))
-        before = self._entries.get(entry.key)
-        self._reflect(entry.stamp.node, entry.stamp.time)
-        if before is not None and before.stamp > entry.stamp:
-            self._settle(entry.stamp.node)
-            return ()
-        self._place(entry, before)
-        return (Change(entry.key, before, entry),)
 
     # Joining
 
@@ -292,30 +306,27 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         for entry in delta.entries:
             if entry.stamp.time <= horizon and not self._permanent(entry.key):
                 continue
-            rival = staged.get(entry.key) or self._entries.get(entry.key)
-            if rival is None or entry.stamp > rival.stamp:
+            if _wins(entry, staged.get(entry.key) or self._entries.get(entry.key)):
                 staged[entry.key] = entry
-            elif entry.stamp == rival.stamp and entry.value != rival.value:
-                raise ConflictingStamp(
-                    f"{entry.stamp} was used for two writes of {entry.key!r}: {rival.value!r} and "
-                    f"{entry.value!r}; every process needs a node id of its own"
-                )
         return staged
 
     # The bookkeeping behind every change of an entry or of the context
 
     def _place(self, entry: Entry[K, V], before: Entry[K, V] | None) -> None:
         time, node = entry.stamp
+        if before is not None:
+            self._release(before)
         self._entries[entry.key] = entry
         self._held[node] = self._held.get(node, 0) + 1
         self._latest[node] = max(self._latest.get(node, 0), time)
         self._tombstones += entry.value is TOMBSTONE
-        if (self._oldest is None or time < self._oldest) and not self._permanent(entry.key):
+        if self._permanent(entry.key):
+            self._lasting.setdefault(node, set()).add(entry.key)
+        elif self._oldest is None or time < self._oldest:
             self._oldest = time
         self._position += 1
         self._journal.append(self._position, entry)
         if before is not None:
-            self._release(before)
             self._settle(before.stamp.node)
         self._journal.trim()
 
@@ -325,6 +336,10 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         self._held[node] -= 1
         if not self._held[node]:
             del self._held[node], self._latest[node]
+        if node in self._lasting:
+            self._lasting[node].discard(entry.key)
+            if not self._lasting[node]:
+                del self._lasting[node]
 
     def _reflect(self, node: str, time: int) -> None:
         self._context[node] = time
@@ -333,8 +348,15 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         self._moved[node] = self._position
 
     def _settle(self, node: str) -> None:
-        """Drop a node's context where it lies at or under the horizon and holds no entry."""
-        if node not in self._held and 0 < self.reflected(node) <= self._horizon:
+        """Drop a node's context at or under the horizon, unless an entry within it is left.
+
+        Such an entry is permanent. One beyond the context came in a part and does not count: in
+        another order of joins it would not be here yet.
+        """
+        time = self.reflected(node)
+        if 0 < time <= self._horizon and not any(
+            self._entries[key].stamp.time <= time for key in self._lasting.get(node, ())
+        ):
             del self._context[node], self._moved[node]
 
     def _collect(self) -> list[Entry[K, V]]:
@@ -352,3 +374,14 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
             del self._entries[entry.key]
             self._release(entry)
         return dropped
+
+
+def _wins(entry: Entry[K, V], rival: Entry[K, V] | None) -> bool:
+    if rival is None or entry.stamp > rival.stamp:
+        return True
+    if entry.stamp == rival.stamp and entry.value != rival.value:
+        raise ConflictingStamp(
+            f"{entry.stamp} was used for two writes of {entry.key!r}: {rival.value!r} and "
+            f"{entry.value!r}; every process needs a node id of its own"
+        )
+    return False

@@ -1,7 +1,8 @@
 """Version vectors: how far each writer's history is known.
 
-A vector maps node ids to hybrid times. A node that it does not name stands at zero, so zero is never
-stored and two vectors that say the same are equal. Vectors are values: a join makes a new one.
+A vector maps node ids to hybrid times. A node that it does not name stands at zero, so zero is
+never stored and two vectors that say the same are equal. Vectors are values: a join makes a new
+one.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ class VersionVector(Mapping[str, int]):
     def __repr__(self) -> str:
         return f"VersionVector({dict(sorted(self._times.items()))})" if self else "VersionVector()"
 
-    def __le__(self, other: VersionVector) -> bool:
+    def __le__(self, other: object) -> bool:
+        if not isinstance(other, VersionVector):
+            return NotImplemented
         theirs = other._times
         return all(time <= theirs.get(node, 0) for node, time in self._times.items())
 

@@ -1,0 +1,90 @@
+"""A high-availability service registry for Trio, with no server to lose.
+
+Open a manifest in every process, connect them in any topology, register what each serves and find
+what it needs: every process holds the whole registry. `manifest.crdt` is the replicated map
+beneath.
+"""
+
+__version__ = "0.1.0"
+
+from .environment import Environment
+from .errors import (
+    CausalGap,
+    ConflictingStamp,
+    LinkError,
+    LinkRefused,
+    MalformedMessage,
+    ManifestError,
+    ManifestInternalError,
+    NotOwner,
+    ServiceNotFound,
+)
+from .events import (
+    Accepted,
+    Closed,
+    Connected,
+    Disconnected,
+    Displaced,
+    Event,
+    Freed,
+    FreeReason,
+    Heartbeat,
+    Registered,
+    Synced,
+    Updated,
+)
+from .link import Link, LinkState, LinkStatus
+from .network import Address, Network
+from .options import Limits, Timeouts
+from .records import Service
+from .registry import (
+    LinkStatistics,
+    Listener,
+    Manifest,
+    ManifestClosed,
+    Statistics,
+    open_manifest,
+)
+from .structure import to_json
+from .subscription import Subscription
+
+__all__ = [
+    "Accepted",
+    "Address",
+    "CausalGap",
+    "Closed",
+    "ConflictingStamp",
+    "Connected",
+    "Disconnected",
+    "Displaced",
+    "Environment",
+    "Event",
+    "FreeReason",
+    "Freed",
+    "Heartbeat",
+    "Limits",
+    "Link",
+    "LinkError",
+    "LinkRefused",
+    "LinkState",
+    "LinkStatistics",
+    "LinkStatus",
+    "Listener",
+    "MalformedMessage",
+    "Manifest",
+    "ManifestClosed",
+    "ManifestError",
+    "ManifestInternalError",
+    "Network",
+    "NotOwner",
+    "Registered",
+    "Service",
+    "ServiceNotFound",
+    "Statistics",
+    "Subscription",
+    "Synced",
+    "Timeouts",
+    "Updated",
+    "open_manifest",
+    "to_json",
+]

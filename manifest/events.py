@@ -1,0 +1,193 @@
+"""What happens in a registry, as past-tense facts, and a mailbox that keeps them in bounded space.
+
+Per id, `Registered`, `Updated` and `Freed` alternate properly: never a Freed without a Registered
+before it, never two Registered in a row. So a view that is kept from a snapshot and the events that
+follow equals the registry at every step.
+
+A subscriber that lags must neither delay anyone nor hold unbounded memory. What it has not read yet
+is merged: per service into what it still needs to know, per link and kind into the latest.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+import attrs
+
+from .records import Service
+
+if TYPE_CHECKING:
+    from .link import Link
+
+__all__ = [
+    "Accepted",
+    "Closed",
+    "Connected",
+    "Disconnected",
+    "Displaced",
+    "Event",
+    "FreeReason",
+    "Freed",
+    "Heartbeat",
+    "Mailbox",
+    "Registered",
+    "Synced",
+    "Updated",
+]
+
+
+class FreeReason(enum.StrEnum):
+    """Why a service is no longer there; equal to its text."""
+
+    FREED = "freed"
+    """Its owner freed it, or left."""
+    EXPIRED = "expired"
+    """Its owner has not been heard of for too long."""
+    REPLACED = "replaced"
+    """Another manifest took its id over, or a later incarnation displaced its owner."""
+
+
+@attrs.frozen
+class Registered:
+    """A service has appeared."""
+
+    service: Service
+
+
+@attrs.frozen
+class Updated:
+    """A service's owner has changed it."""
+
+    service: Service
+    before: Service
+
+
+@attrs.frozen
+class Freed:
+    """A service has gone."""
+
+    service: Service
+    reason: FreeReason
+
+
+@attrs.frozen
+class Connected:
+    """A link that this manifest dialled has met its peer."""
+
+    link: Link
+
+
+@attrs.frozen
+class Accepted:
+    """A peer has connected to a listener of this manifest, and has said who it is."""
+
+    link: Link
+
+
+@attrs.frozen
+class Synced:
+    """All that the peer held when the link was made has arrived."""
+
+    link: Link
+
+
+@attrs.frozen
+class Disconnected:
+    """A link has lost its peer."""
+
+    link: Link
+    reason: str
+
+
+@attrs.frozen
+class Heartbeat:
+    """This manifest has told its peers that it is alive."""
+
+    time: int
+    """Milliseconds since 1970, by this manifest's clock."""
+
+
+@attrs.frozen
+class Displaced:
+    """A later-born manifest bears this one's name: this one's services are not believed any more."""
+
+    by: str
+    """Id of the manifest that displaced this one."""
+
+
+@attrs.frozen
+class Closed:
+    """The manifest has closed; no event follows."""
+
+
+Event = (
+    Registered
+    | Updated
+    | Freed
+    | Connected
+    | Accepted
+    | Synced
+    | Disconnected
+    | Heartbeat
+    | Displaced
+    | Closed
+)
+
+
+class Mailbox:
+    """What one subscriber has not read yet: at most two events per service, one per link and kind."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[object, list[Event]] = {}
+        self.merged = 0
+        """How many events were merged into others because the subscriber lagged."""
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def __len__(self) -> int:
+        return sum(len(events) for events in self._waiting.values())
+
+    def put(self, event: Event) -> None:
+        """Add an event behind those that wait."""
+        match event:
+            case Registered(service) | Updated(service) | Freed(service):
+                self._put_service(service.id, event)
+            case Connected(link) | Accepted(link) | Synced(link) | Disconnected(link):
+                self._put_latest((id(link), type(event)), event)
+            case _:
+                self._put_latest(type(event), event)
+
+    def take(self) -> Event:
+        """Remove and return the event that has waited longest. LookupError where none waits."""
+        for key, events in self._waiting.items():
+            event = events.pop(0)
+            if not events:
+                del self._waiting[key]
+            return event
+        raise LookupError("no event waits")
+
+    def _put_latest(self, key: object, event: Event) -> None:
+        self.merged += self._waiting.pop(key, None) is not None
+        self._waiting[key] = [event]
+
+    def _put_service(self, id: str, event: Event) -> None:
+        key = ("service", id)
+        waiting = self._waiting.setdefault(key, [])
+        match (waiting[-1] if waiting else None, event):
+            case (Registered(), Updated(after)):
+                waiting[-1] = Registered(after)
+            case (Updated(_, before), Updated(after)):
+                waiting[-1] = Updated(after, before)
+            case (Updated(_, before), Freed(_, reason)):
+                # What the reader last heard of is what is gone.
+                waiting[-1] = Freed(before, reason)
+            case (Registered(), Freed()):
+                waiting.pop()
+                if not waiting:
+                    del self._waiting[key]
+            case _:
+                waiting.append(event)
+                return
+        self.merged += 1

@@ -1,0 +1,64 @@
+"""Bytes to frames: each frame is a length, four bytes big-endian, and that many bytes of payload.
+
+The length is judged as soon as it is read, before anything is set aside for the payload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .errors import MalformedMessage
+
+__all__ = ["HEADER_BYTES", "FrameReader", "frame"]
+
+HEADER_BYTES = 4
+
+
+def frame(payload: bytes) -> bytes:
+    """Return a payload as a frame, header included.
+
+    >>> frame(b"abc")
+    b'\\x00\\x00\\x00\\x03abc'
+    """
+    return len(payload).to_bytes(HEADER_BYTES, "big") + payload
+
+
+class FrameReader:
+    """Cuts a stream of bytes into payloads, however the stream was fragmented.
+
+    >>> reader = FrameReader(limit=10)
+    >>> list(reader.feed(b"\\x00\\x00\\x00\\x03ab")), reader.partial
+    ([], True)
+    >>> list(reader.feed(b"c")), reader.partial
+    ([b'abc'], False)
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        """The largest payload, in bytes, that is accepted from now on."""
+        self._buffer = bytearray()
+
+    @property
+    def partial(self) -> bool:
+        """Whether a frame has begun to arrive and is not complete."""
+        return bool(self._buffer)
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take more bytes, and yield the payloads that are complete. `MalformedMessage` on a bad length."""
+        self._buffer += data
+        start = 0
+        try:
+            while len(self._buffer) - start >= HEADER_BYTES:
+                length = int.from_bytes(self._buffer[start : start + HEADER_BYTES], "big")
+                if not 0 < length <= self.limit:
+                    raise MalformedMessage(
+                        "frame", f"its length must be 1 to {self.limit} bytes, got {length}"
+                    )
+                end = start + HEADER_BYTES + length
+                if len(self._buffer) < end:
+                    break
+                payload = bytes(self._buffer[start + HEADER_BYTES : end])
+                start = end
+                yield payload
+        finally:
+            del self._buffer[:start]

@@ -1,0 +1,324 @@
+"""The link protocol without I/O: bytes in, facts out; and bytes to send whenever there are any.
+
+One object per connection, bound to the replica that it serves. `receive_data` takes what the stream
+brought, applies it to the replica and returns the messages; `bytes_to_send` returns what to write
+now. Nothing here waits, and nothing here knows Trio.
+
+The conversation
+    Both sides send Hello at once. When a side has the peer's Hello it knows what the peer has
+    reflected, sends what the peer lacks, and then Synced. From then on it sends what has changed
+    since its cursor, one delta at a time, whenever it is asked for bytes. A side that will not go
+    on says Bye.
+
+The cursor
+    One journal position per link: the peer has had, or has reflected, everything up to it. So
+    memory per link does not grow with what waits to be sent; a slow peer gets fewer and larger
+    deltas. A delta that does not fit a frame goes out in parts that carry entries alone; context,
+    horizon and leases follow once the walk has reached the journal's end, and never before: that is
+    the honesty invariant on the wire. A connection that breaks in between leaves nothing behind,
+    for the next one starts from the peer's own context.
+
+Nothing goes back
+    What arrived on this link lies in known stretches of the journal, so its own entries are skipped
+    without remembering one of them, and an entry that changed since has moved out of the stretch.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import UTC, datetime
+
+import attrs
+
+from .errors import LinkError, LinkRefused, ManifestError
+from .frames import HEADER_BYTES, FrameReader, frame
+from .messages import Bye, Gossip, Hello, Message, Synced
+from .replica import Replica
+from .wire import PROTOCOL, GossipPacker, decode_message, encode_message
+
+__all__ = ["HELLO_BYTES", "LinkProtocol", "Traffic"]
+
+HELLO_BYTES = 64 * 1024
+"""The largest Hello; before it, neither side knows what frames the other accepts."""
+
+_PART_BYTES = 64 * 1024
+"""How much is packed at a time, however much larger frames may be, so that neither end blocks for long."""
+
+_MAX_REASON = 1000
+
+
+@attrs.define
+class Traffic:
+    """What has passed over a link."""
+
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    entries_sent: int = 0
+    entries_received: int = 0
+    """Entries received that changed something here."""
+    entries_redundant: int = 0
+    """Entries received that changed nothing."""
+
+    def __add__(self, other: Traffic) -> Traffic:
+        return Traffic(*map(sum, zip(attrs.astuple(self), attrs.astuple(other), strict=True)))
+
+
+class LinkProtocol:
+    """One side of one connection."""
+
+    def __init__(
+        self, replica: Replica, *, seen: str | None = None, listening: str | None = None
+    ) -> None:
+        self._replica = replica
+        limit = replica.options.limits.frame_bytes
+        self._frames = FrameReader(max(limit, HELLO_BYTES))
+        self._queued: list[bytes] = []
+        self._cursor = 0
+        # Up to where contexts have been sent; behind the cursor only within one walk.
+        self._marked = 0
+        # What the peer has reflected, as far as this side knows.
+        self._known: dict[str, int] = {}
+        # Stretches of the journal that this peer's own messages made.
+        self._theirs: deque[tuple[int, int]] = deque()
+        self._keepalive = False
+        self._said_synced = False
+        self._said_bye = False
+        self.peer: Hello | None = None
+        """The peer's Hello, once it has arrived."""
+        self.synced = False
+        """Whether the peer has sent all that this side lacked at its Hello."""
+        self.traffic = Traffic()
+        self._say_hello(seen, listening)
+
+    # Receiving
+
+    @property
+    def partial(self) -> bool:
+        """Whether a frame has begun to arrive and is not complete."""
+        return self._frames.partial
+
+    def receive_data(self, data: bytes) -> list[Message]:
+        """Take bytes from the stream, apply what they say, and return the messages.
+
+        `LinkError` (or what `LWWMap.join` raises) where they cannot be accepted. What came before the
+        fault has been applied, of the faulty message nothing; a Bye is ready to be sent and
+        nothing more is to be received.
+        """
+        self.traffic.bytes_received += len(data)
+        if self._said_bye:
+            return []
+        messages: list[Message] = []
+        try:
+            for payload in self._frames.feed(data):
+                record_bytes = self._replica.options.limits.record_bytes
+                message = decode_message(payload, record_bytes=record_bytes)
+                self._receive(message)
+                messages.append(message)
+        except ManifestError as error:
+            self.close("refused" if isinstance(error, LinkRefused) else "error", str(error))
+            raise
+        return messages
+
+    def _receive(self, message: Message) -> None:
+        match message:
+            case Bye():
+                pass
+            case Hello() if self.peer is None:
+                self._check(message)
+                self.peer = message
+                self._known = dict(message.context)
+                self._frames.limit = self._replica.options.limits.frame_bytes
+            case _ if self.peer is None or isinstance(message, Hello):
+                raise LinkError(
+                    f"a link begins with one Hello, got {type(message).__name__} "
+                    f"{'before' if self.peer is None else 'after'} it"
+                )
+            case Gossip():
+                self._join(message)
+            case Synced():
+                self.synced = True
+
+    def _join(self, gossip: Gossip) -> None:
+        joined = self._replica.accept(gossip)
+        self.traffic.entries_received += joined.entries
+        self.traffic.entries_redundant += len(gossip.delta.entries) - joined.entries
+        if joined.last > joined.first:
+            self._theirs.append((joined.first, joined.last))
+        for node, time in gossip.delta.until.items():
+            self._known[node] = max(time, self._known.get(node, 0))
+
+    def _check(self, hello: Hello) -> None:
+        """Refuse a peer that this side cannot share a registry with."""
+        replica, options = self._replica, self._replica.options
+        if hello.node == replica.node:
+            raise LinkRefused(f"this address is the manifest itself, {hello.node}")
+        if hello.oldest > PROTOCOL or hello.protocol < PROTOCOL:
+            raise LinkRefused(
+                f"no common protocol: {replica.node} speaks version {PROTOCOL}, {hello.node} speaks "
+                f"{hello.oldest} to {hello.protocol}; upgrade the older of the two"
+            )
+        if hello.cluster != options.cluster:
+            raise LinkRefused(
+                f'different clusters: {replica.node} is of "{options.cluster}", {hello.node} of '
+                f'"{hello.cluster}"; open both with one cluster='
+            )
+        for name, mine, theirs in (
+            ("retention", int(options.retention * 1000), hello.retention),
+            ("record_bytes", options.limits.record_bytes, hello.record_bytes),
+        ):
+            if mine != theirs:
+                raise LinkRefused(
+                    f"{name} must be the same in the whole cluster: {mine} at {replica.node}, "
+                    f"{theirs} at {hello.node}"
+                )
+        self._check_clock(hello)
+
+    def _check_clock(self, hello: Hello) -> None:
+        physical = self._replica.physical
+        limit = int(self._replica.options.max_clock_skew * 1000)
+        mine = physical.now()
+        if abs(mine - hello.clock) <= limit:
+            return
+        if abs(physical.wall() - hello.clock) <= limit:
+            # The peer and this machine's wall clock agree: what is wrong is the anchor.
+            self._replica.anchor()
+            return
+        raise LinkRefused(
+            f"clocks are {abs(mine - hello.clock) / 1000:.1f} s apart and may be "
+            f"{limit / 1000:g} s: {_time(mine)} at {self._replica.node}, {_time(hello.clock)} at "
+            f"{hello.node}; set both machines' clocks (NTP)"
+        )
+
+    # Sending
+
+    def bytes_to_send(self) -> bytes:
+        """Return what to write to the stream now, at most about one frame of gossip; b"" for
+        nothing.
+
+        What is returned counts as sent: write all of it, or close the stream and forget this
+        object.
+        """
+        if self._queued:
+            data = b"".join(self._queued)
+            self._queued.clear()
+        elif self.peer is None or self._said_bye:
+            return b""
+        else:
+            data = self._gossip()
+        self.traffic.bytes_sent += len(data)
+        return data
+
+    def keep_alive(self) -> None:
+        """Let the next gossip go out even if it is empty, so that the peer hears something."""
+        self._keepalive = True
+        horizon = self._replica.map.horizon
+        self._known = {node: time for node, time in self._known.items() if time > horizon}
+
+    @property
+    def flushed(self) -> bool:
+        """Whether everything that there is to say has been returned by `bytes_to_send`."""
+        return not self._queued and (
+            self._said_bye or (self.peer is not None and self._marked == self._replica.map.position)
+        )
+
+    @property
+    def parting(self) -> bool:
+        """Whether Bye has been said: nothing but it remains to be sent, and nothing is received."""
+        return self._said_bye
+
+    def close(self, code: str, reason: str) -> None:
+        """Say Bye, once; only that remains to be sent."""
+        if not self._said_bye:
+            self._said_bye = True
+            self._say(Bye(code=code, reason=reason[:_MAX_REASON]))
+
+    def _say(self, message: Message) -> None:
+        self._queued.append(frame(encode_message(message)))
+
+    def _say_hello(self, seen: str | None, listening: str | None) -> None:
+        replica, options = self._replica, self._replica.options
+        hello = Hello(
+            protocol=PROTOCOL,
+            oldest=PROTOCOL,
+            cluster=options.cluster,
+            node=replica.node,
+            born=replica.born,
+            clock=max(1, replica.physical.now()),
+            retention=int(options.retention * 1000),
+            record_bytes=options.limits.record_bytes,
+            frame_bytes=options.limits.frame_bytes,
+            lease=max(1, int(options.lease * 1000)),
+            name=options.name,
+            listening=listening,
+            seen=seen,
+        )
+        # A digest that names fewer nodes than it could only has the peer send more than it need.
+        room = (HELLO_BYTES - len(encode_message(hello))) // 40
+        digest = {mark.node: mark.time for mark in list(replica.map.moved())[-room:]}
+        self._say(attrs.evolve(hello, context=digest))
+
+    def _gossip(self) -> bytes:
+        replica = self._replica
+        if self._marked == replica.map.position and not self._keepalive:
+            return self._synced()
+        packer = self._packer()
+        if not self._pack_entries(packer):
+            return frame(packer.payload(horizon=0))
+        self._pack_marks(packer)
+        if not packer and not self._keepalive:
+            return self._synced()
+        self._keepalive = False
+        data = frame(packer.payload(horizon=replica.map.horizon))
+        return data + self._synced() if self._marked == replica.map.position else data
+
+    def _synced(self) -> bytes:
+        if self._said_synced:
+            return b""
+        self._said_synced = True
+        return frame(encode_message(Synced()))
+
+    def _packer(self) -> GossipPacker:
+        assert self.peer is not None
+        limits = self._replica.options.limits
+        limit = min(limits.frame_bytes, self.peer.frame_bytes, _PART_BYTES)
+        limit = max(limit, limits.record_bytes + 512) - HEADER_BYTES
+        return GossipPacker(limit, base=self._replica.clock.now())
+
+    def _pack_entries(self, packer: GossipPacker) -> bool:
+        """Pack what lies behind the cursor; False where the rest does not fit."""
+        for position, entry in self._replica.map.journal(self._cursor):
+            while self._theirs and self._theirs[0][1] < position:
+                self._theirs.popleft()
+            arrived_here = bool(self._theirs) and self._theirs[0][0] < position
+            covered = entry.stamp.time <= self._known.get(entry.stamp.node, 0)
+            if not arrived_here and not covered:
+                if not packer.add_entry(entry):
+                    return False
+                self.traffic.entries_sent += 1
+            self._cursor = position
+        self._cursor = self._replica.map.position
+        return True
+
+    def _pack_marks(self, packer: GossipPacker) -> None:
+        """Pack the contexts that moved, each with its lease. Only once all entries are on their way."""
+        for mark in self._replica.map.moved(self._marked):
+            known = self._known.get(mark.node, 0)
+            if mark.time > known:
+                lease = self._replica.lease_of(mark.node)
+                if lease is not None and not packer.add_lease(lease):
+                    return
+                if not packer.add_mark(mark.node, known, mark.time):
+                    return
+                self._known[mark.node] = mark.time
+            self._marked = mark.position
+        self._marked = self._replica.map.position
+        self._theirs.clear()
+
+
+def _time(milliseconds: int) -> str:
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(
+            sep=" ", timespec="seconds"
+        )
+    except (OverflowError, ValueError, OSError):
+        return f"{milliseconds} ms"

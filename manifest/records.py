@@ -1,0 +1,228 @@
+"""What is registered: records, the services that they are shown as, their roles, ids and keys.
+
+A *record* is the value in the replicated map, a *service* is how an application sees it. A
+service's owner is the node of the entry's stamp, and its timestamp the stamp's time, so that
+neither can disagree with the entry.
+
+Ids and keys
+    An id that looks like `<node id>.<number>` is *owner-bound*: only entries with that node's stamp
+    are valid. Any other id is a *shared name* that the last writer holds. A persistent record lives
+    under a key of its own, its id with a mark in front, which exempts it from the horizon; its id
+    is always a shared name.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+import attrs
+import semver
+
+from .codec import EMPTY_DATA, JSON, unpack_data
+from .crdt import Entry, Stamp, to_milliseconds
+from .versions import parse_version
+
+__all__ = [
+    "MAX_ID_BYTES",
+    "Record",
+    "Service",
+    "check_address",
+    "check_id",
+    "check_port",
+    "id_of",
+    "is_persistent",
+    "key_of",
+    "owner_of",
+    "parse_role",
+    "service_of",
+    "split_role",
+    "valid_node_id",
+]
+
+MAX_ID_BYTES = 255
+_MAX_ROLE_BYTES = 255
+_PERSISTENT = "*"
+
+_NODE_ID = re.compile(r"[0-9A-F]{24}")
+_OWNER_BOUND = re.compile(r"([0-9A-F]{24})\.(?:0|[1-9][0-9]{0,18})")
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff]")
+
+
+@attrs.frozen
+class Record:
+    """The value of an entry: what its owner said of the service."""
+
+    role: str
+    address: str | None = None
+    port: int | None = None
+    data: bytes = EMPTY_DATA
+
+    def size(self, key: str) -> int:
+        """Return what this record costs under `key`, in bytes, for comparison with a limit."""
+        address = self.address or ""
+        return len(key.encode()) + len(self.role.encode()) + len(address.encode()) + len(self.data)
+
+
+@attrs.frozen(repr=False)
+class Service:
+    """A service as the registry shows it.
+
+    Immutable. Renewals by its owner change `timestamp` alone, which does not count in comparisons.
+    """
+
+    id: str
+    role: str
+    """`name@version`, or the name alone."""
+    address: str | None
+    port: int | None
+    owner: str
+    """Id of the manifest that registered it."""
+    timestamp: int = attrs.field(eq=False)
+    """When its owner last wrote it, in milliseconds since 1970."""
+    persistent: bool
+    """Whether it outlives its owner."""
+    _packed: bytes = attrs.field(alias="packed")
+
+    def __repr__(self) -> str:
+        where = (
+            "" if self.address is None and self.port is None else f" at {self.address}:{self.port}"
+        )
+        data = f" {self.data}" if self.data else ""
+        return f"<Service {self.id} {self.role}{where}{data}>"
+
+    @classmethod
+    def of(cls, key: str, stamp: Stamp, record: Record) -> Service:
+        """Return the service that an entry stands for."""
+        return cls(
+            id_of(key),
+            record.role,
+            record.address,
+            record.port,
+            stamp.node,
+            to_milliseconds(stamp.time),
+            key[0] == _PERSISTENT,
+            record.data,
+        )
+
+    @property
+    def name(self) -> str:
+        """The role without its version."""
+        return parse_role(self.role)[0]
+
+    @property
+    def version(self) -> semver.Version | None:
+        """The version in the role, if it has one."""
+        return parse_role(self.role)[1]
+
+    @property
+    def data(self) -> dict[str, JSON]:
+        """What the owner attached: a fresh copy at each access, so that changing it changes nothing."""
+        return unpack_data(self._packed)
+
+
+def service_of(entry: Entry[str, Record]) -> Service | None:
+    """Return the service that an entry stands for, or None for a tombstone."""
+    return (
+        Service.of(entry.key, entry.stamp, entry.value) if isinstance(entry.value, Record) else None
+    )
+
+
+@lru_cache(maxsize=4096)
+def parse_role(role: str) -> tuple[str, semver.Version | None]:
+    """Return the name and the version of a role. ValueError where either is malformed.
+
+    >>> parse_role("web@1.2.3")
+    ('web', Version(major=1, minor=2, patch=3, prerelease=None, build=None))
+    >>> parse_role("@scope/web")
+    ('@scope/web', None)
+    """
+    if type(role) is not str:
+        raise ValueError(f'a role is text such as "web@1.2.3" or "web", got {role!r:.80}')
+    name, separator, version = split_role(role)
+    if name in ("", "@") or _UNPRINTABLE.search(role):
+        raise ValueError(
+            f'a role is "name@version" or "name", without blanks or control characters, got {role!r:.80}'
+        )
+    if len(role.encode()) > _MAX_ROLE_BYTES:
+        raise ValueError(f"a role has at most {_MAX_ROLE_BYTES} bytes, got {len(role.encode())}")
+    return name, parse_version(version) if separator else None
+
+
+def split_role(text: str) -> tuple[str, str, str]:
+    """Return name, separator and the rest, at the first `@` that does not begin the text.
+
+    >>> split_role("web@1.2.3"), split_role("@scope/web")
+    (('web', '@', '1.2.3'), ('@scope/web', '', ''))
+    """
+    scope = text[:1] if text.startswith("@") else ""
+    name, separator, rest = text[len(scope) :].partition("@")
+    return scope + name, separator, rest
+
+
+def valid_node_id(text: str) -> bool:
+    """Tell whether a text is a node id: 24 upper-case hex digits."""
+    return _NODE_ID.fullmatch(text) is not None
+
+
+def owner_of(key: str) -> str | None:
+    """Return the node that alone may write a key, or None where anyone may.
+
+    >>> owner_of("0123456789ABCDEF01234567.8"), owner_of("primary")
+    ('0123456789ABCDEF01234567', None)
+    """
+    match = _OWNER_BOUND.fullmatch(key)
+    return match[1] if match else None
+
+
+def key_of(id: str, *, persistent: bool) -> str:
+    """Return the map's key of an id."""
+    return _PERSISTENT + id if persistent else id
+
+
+def id_of(key: str) -> str:
+    """Return the id that a key stands for.
+
+    >>> id_of(key_of("db", persistent=True)), id_of("db")
+    ('db', 'db')
+    """
+    return key[1:] if key[0] == _PERSISTENT else key
+
+
+def is_persistent(key: str) -> bool:
+    """Tell whether a key is exempt from the horizon: a function of the key alone."""
+    return key[0] == _PERSISTENT
+
+
+def check_id(id: object) -> str:
+    """Return a service id, or raise a ValueError that says what is right."""
+    if type(id) is not str or not id or id[0] == _PERSISTENT or _UNPRINTABLE.search(id):
+        raise ValueError(
+            "an id is text without blanks or control characters that does not begin with "
+            f"{_PERSISTENT!r}, got {id!r:.80}"
+        )
+    if len(id.encode()) > MAX_ID_BYTES:
+        raise ValueError(f"an id has at most {MAX_ID_BYTES} bytes, got {len(id.encode())}")
+    return id
+
+
+def check_address(address: object) -> str:
+    """Return an address, or raise a ValueError that says what is right."""
+    if (
+        type(address) is not str
+        or not address
+        or _UNPRINTABLE.search(address)
+        or len(address) > 255
+    ):
+        raise ValueError(
+            f"an address is a host name or an IP address, got {address!r:.80}; leave it out, or "
+            "give None to have this host's filled in"
+        )
+    return address
+
+
+def check_port(port: object) -> int:
+    """Return a port, or raise a ValueError that says what is right."""
+    if type(port) is not int or not 1 <= port <= 65535:
+        raise ValueError(f"a port is an integer from 1 to 65535, got {port!r:.80}")
+    return port

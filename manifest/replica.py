@@ -1,0 +1,269 @@
+"""One node without I/O: the map, the clock, the leases, the view, and what this node itself
+registered.
+
+Everything that changes state goes through here, as plain calls that either happen or raise. Links,
+tasks and sockets are elsewhere; two replicas and a pair of link protocols make a cluster in a test.
+
+What this node registered and still holds is remembered in the order of its stamps. It is renewed,
+that is written again under a new stamp, once its age passes half the retention, spread over time;
+and in the same step as a join that raised the horizon over it, so that nobody sees a gap. A record
+that someone else took over or freed is forgotten, never renewed.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable
+
+import attrs
+
+from .crdt import Change, Entry, HybridClock, LWWMap, Stamp, from_milliseconds, to_milliseconds
+from .errors import LinkError
+from .events import Displaced, Event, FreeReason
+from .leases import LeaseTable
+from .messages import Gossip, Lease
+from .options import Options
+from .records import Record, Service, is_persistent
+from .timekeeping import PhysicalClock, WakingClock
+from .view import View
+
+__all__ = ["Joined", "Replica"]
+
+_log = logging.getLogger("manifest")
+
+
+@attrs.frozen
+class Joined:
+    """What a gossip message did here."""
+
+    first: int
+    """Journal position before its entries were placed."""
+    last: int
+    """Journal position after: those in between came from this message."""
+    entries: int
+    """How many entries changed something."""
+    renewed: bool
+    """Whether it made this node write as well."""
+
+
+class Replica:
+    """The state of one manifest, and the rules by which it changes."""
+
+    def __init__(
+        self,
+        node: str,
+        options: Options,
+        physical: PhysicalClock,
+        waking: WakingClock,
+        emit: Callable[[Event], None],
+    ) -> None:
+        self.node = node
+        self.options = options
+        self.physical = physical
+        self.waking = waking
+        self.clock = HybridClock(physical.now)
+        self.born = self.clock.tick()
+        self.map: LWWMap[str, Record] = LWWMap(is_persistent)
+        self.leases = LeaseTable(waking.now, longest=options.retention)
+        self.view = View(self.map, self.leases.believes, emit)
+        self._emit = emit
+        self._retention = int(options.retention * 1000)
+        self._skew = int(options.max_clock_skew * 1000)
+        # What this node registered and holds, leased keys alone, oldest stamp first.
+        self._own: dict[str, Entry[str, Record]] = {}
+        self._left = False
+        self._hold_until = -math.inf
+        self._pauses = 0.0
+        self.leases.hold_for_ever(Lease(node, 0, 0, self.born, options.name))
+        self._settle()
+        self.heartbeat()
+
+    # Local writes
+
+    def write(self, key: str, record: Record) -> Service:
+        """Register a record under a key at once, and return the service."""
+        entry = Entry(key, Stamp(self.clock.tick(), self.node), record)
+        self._apply(self._put(entry))
+        return Service.of(key, entry.stamp, record)
+
+    def holds(self, key: str) -> bool:
+        """Tell whether what stands under a key is this node's own."""
+        entry = self.map.entry(key)
+        return entry is not None and not entry.is_tombstone and entry.stamp.node == self.node
+
+    def free(self, key: str) -> None:
+        """Write a tombstone for a key at once."""
+        self._own.pop(key, None)
+        self._apply(self.map.delete(key, Stamp(self.clock.tick(), self.node)))
+
+    def leave(self) -> None:
+        """Free what this node registered and end its lease; persistent records stay."""
+        for key in list(self._own):
+            self.free(key)
+        self._left = True
+        self.heartbeat()
+
+    def heartbeat(self) -> None:
+        """Advance this node's own context: the proof that it is alive."""
+        self.map.advance(self.node, self.clock.tick())
+
+    def lease_of(self, node: str) -> Lease | None:
+        """Return the lease to send along with a node's context, if there is one."""
+        if node != self.node:
+            return self.leases.remaining(node)
+        lease = 0 if self._left else int(self.options.lease * 1000)
+        name = self.options.name
+        return Lease(node, self.map.reflected(node), lease, self.born if name else 0, name)
+
+    def anchor(self) -> None:
+        """Take the wall clock as it is now for physical time: this machine was suspended, or set late."""
+        moved = self.physical.anchor()
+        self._hold_until = self.waking.now() + self.options.heartbeat_interval
+        _log.warning("clock of %s anchored anew, moved by %.1f s", self.node, moved / 1000)
+
+    # What peers send
+
+    def accept(self, gossip: Gossip) -> Joined:
+        """Join what a peer sent, or raise and change nothing.
+
+        `LinkError` where it claims what cannot be; `CausalGap` and `ConflictingStamp` as `LWWMap.join`.
+        """
+        latest = _latest(gossip)
+        self._check_times(latest, gossip.delta.horizon)
+        self._check_not_mine(gossip)
+        first = self.map.position
+        changes = self.map.join(gossip.delta)
+        last = self.map.position
+        self.clock.observe(latest)
+        lapsed = self._notice(changes)
+        renewals = [change for key in lapsed for change in self._renew(key)]
+        for lease in gossip.leases:
+            self.leases.grant(lease)
+        self._apply(_net((*changes, *renewals)))
+        self._settle()
+        arrived = sum(change.after is not None for change in changes)
+        return Joined(first, last, arrived, renewed=bool(renewals))
+
+    def _check_times(self, latest: int, horizon: int) -> None:
+        """Refuse what lies further ahead than clocks may be apart: all of it, never entries singly."""
+        now = self.physical.now()
+        limit = from_milliseconds(now + self._skew + 1)
+        if latest >= limit:
+            ahead = (to_milliseconds(latest) - now) / 1000
+            raise LinkError(
+                f"a stamp lies {ahead:.1f} s ahead of this node's clock, and the limit is "
+                f"{self._skew / 1000:g} s: compare the clocks of the machines in this cluster"
+            )
+        if horizon >= max(0, limit - from_milliseconds(self._retention)):
+            raise LinkError(
+                f"a horizon lies {(now - to_milliseconds(horizon)) / 1000:.1f} s behind this node's "
+                f"clock, and retention less the clock limit is "
+                f"{(self._retention - self._skew) / 1000:g} s: it would collect what is not due"
+            )
+
+    def _check_not_mine(self, gossip: Gossip) -> None:
+        """Refuse writes that bear this node's id and that it never made."""
+        mine = self.map.reflected(self.node)
+        claimed = [
+            entry.stamp.time for entry in gossip.delta.entries if entry.stamp.node == self.node
+        ]
+        claimed.append(gossip.delta.until.get(self.node, 0))
+        if max(claimed) > mine:
+            raise LinkError(
+                f"it brings writes of this node, {self.node}, that this node never made: another "
+                "process uses its id, or forges it"
+            )
+
+    def _notice(self, changes: Iterable[Change[str, Record]]) -> list[str]:
+        """Forget own records that others took; return those that only the horizon took."""
+        lapsed: list[str] = []
+        for change in changes:
+            if change.key not in self._own:
+                continue
+            if change.after is None:
+                lapsed.append(change.key)
+            elif change.after.stamp.node != self.node:
+                del self._own[change.key]
+        return lapsed
+
+    # What time brings
+
+    def pulse(self, budget: float) -> bool:
+        """Let time pass: lapse leases, renew, collect. Returns whether anything was written.
+
+        `budget` is the seconds until the next call, over which renewals are spread.
+        """
+        self.waking.beat()
+        if self.waking.paused > self._pauses:
+            # Others may have taken over what this node holds: first join, then renew.
+            self._pauses = self.waking.paused
+            self._hold_until = self.waking.now() + self.options.heartbeat_interval
+        self._settle()
+        if self.waking.now() < self._hold_until:
+            return False
+        renewed = self._renew_due(budget)
+        self._collect()
+        return renewed
+
+    def _renew_due(self, budget: float) -> bool:
+        now = to_milliseconds(self.clock.now())
+        half, last = now - self._retention // 2, now - self._retention * 3 // 4
+        allowed = math.ceil(len(self._own) * budget * 4000 / self._retention)
+        due: list[str] = []
+        for key, entry in self._own.items():
+            written = to_milliseconds(entry.stamp.time)
+            if written > last and (written > half or len(due) >= allowed):
+                break
+            due.append(key)
+        for key in due:
+            self._apply(self._renew(key))
+        return bool(due)
+
+    def _renew(self, key: str) -> tuple[Change[str, Record], ...]:
+        entry = attrs.evolve(self._own[key], stamp=Stamp(self.clock.tick(), self.node))
+        return self._put(entry)
+
+    def _collect(self) -> None:
+        # Collecting scans the map, so it is done when a hundredth of the retention has passed.
+        horizon = from_milliseconds(max(0, to_milliseconds(self.clock.now()) - self._retention))
+        if horizon - self.map.horizon >= from_milliseconds(self._retention // 100):
+            self._apply(self.map.prune(horizon))
+            self.leases.forget(horizon)
+
+    # Bookkeeping
+
+    def _put(self, entry: Entry[str, Record]) -> tuple[Change[str, Record], ...]:
+        if not is_persistent(entry.key):
+            self._own.pop(entry.key, None)
+            self._own[entry.key] = entry
+        return self.map.write(entry)
+
+    def _apply(self, changes: Iterable[Change[str, Record]]) -> None:
+        for change in changes:
+            self.view.refresh(change.key, change.before, change.after)
+
+    def _settle(self) -> None:
+        for turn in self.leases.settle():
+            reason = FreeReason.REPLACED if turn.displaced_by else FreeReason.EXPIRED
+            self.view.turn(turn.node, reason)
+            if turn.node == self.node and turn.displaced_by:
+                self._emit(Displaced(turn.displaced_by))
+
+
+def _latest(gossip: Gossip) -> int:
+    """Return the latest time that a message mentions, its horizon apart."""
+    return max(
+        max((entry.stamp.time for entry in gossip.delta.entries), default=0),
+        max(gossip.delta.until.values(), default=0),
+        max((lease.time for lease in gossip.leases), default=0),
+    )
+
+
+def _net(changes: Iterable[Change[str, Record]]) -> Iterable[Change[str, Record]]:
+    """Fold several changes of one key into one, so that nobody sees what lies between."""
+    net: dict[str, Change[str, Record]] = {}
+    for change in changes:
+        first = net.get(change.key)
+        net[change.key] = change if first is None else attrs.evolve(first, after=change.after)
+    return net.values()

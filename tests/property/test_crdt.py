@@ -1,0 +1,377 @@
+"""What must hold of the CRDT whatever happens: its laws, its deltas, and replicas that use it.
+
+Each property is a function of a subject (the CRDT and the model of links) and of a drawn example.
+The subject is the real one in the property's own test, and a copy with a planted bug in
+`test_a_planted_bug_is_found`: that is how these tests are themselves tested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.crdt.inspection import audit, fields
+from tests.crdt.model import World, plans
+from tests.crdt.states import History, State, build, histories, is_permanent
+from tests.property.crdt_mutants import MUTANTS, REAL, Mutant, Subject
+
+Check = Callable[[Subject, Any], None]
+"""A property: it fails with an AssertionError, or with an error that the CRDT should not raise."""
+
+
+@attrs.frozen
+class Property:
+    """A check, and the examples that it is tried on."""
+
+    check: Check
+    examples: st.SearchStrategy[Any]
+
+
+PROPERTIES: dict[str, Property] = {}
+
+
+def holds_for(examples: st.SearchStrategy[Any]) -> Callable[[Check], Callable[[], None]]:
+    """Make a check the test that it holds for the real CRDT, and keep it for the planted bugs."""
+
+    def decorate(check: Check) -> Callable[[], None]:
+        def test(example: Any) -> None:
+            check(REAL, example)
+
+        test.__name__ = test.__qualname__ = check.__name__
+        test.__doc__ = check.__doc__
+        PROPERTIES[check.__name__] = Property(check, examples)
+        return given(examples)(test)
+
+    return decorate
+
+
+def joined(subject: Subject, *replicas: Any) -> Any:
+    """Return the join of these in a new map, from left to right."""
+    result = subject.crdt.LWWMap(is_permanent)
+    for replica in replicas:
+        result.join(replica)
+    return result
+
+
+# The laws of the join
+
+
+@holds_for(histories())
+def test_a_join_is_what_the_definition_says(subject: Subject, history: History) -> None:
+    """A join gives the state that the definition gives, and its changes lead from one to the other."""
+    mine, theirs, _ = history.maps(subject.crdt)
+    before, expected = State.of(mine), State.of(mine).join(State.of(theirs))
+    entries = dict(before.entries)
+    for change in mine.join(theirs):
+        assert entries.pop(change.key, None) == change.before != change.after
+        if change.after is not None:
+            entries[change.key] = change.after
+    assert State.of(mine) == expected
+    assert entries == expected.entries
+    assert dict(mine) == {
+        key: entry.value for key, entry in entries.items() if not entry.is_tombstone
+    }
+    audit(mine)
+
+
+@holds_for(histories())
+def test_joins_commute(subject: Subject, history: History) -> None:
+    """It does not matter which of two states is joined into which."""
+    one, other, _ = history.maps(subject.crdt)
+    assert joined(subject, one, other) == joined(subject, other, one)
+
+
+@holds_for(histories())
+def test_joins_associate(subject: Subject, history: History) -> None:
+    """It does not matter which two of three states meet first, parts and collections included."""
+    one, two, three = history.maps(subject.crdt)
+    left = joined(subject, joined(subject, one, two), three)
+    assert left == joined(subject, one, joined(subject, two, three))
+    assert left == joined(subject, left, one) == joined(subject, two, left)
+
+
+@holds_for(histories())
+def test_a_join_with_what_was_joined_changes_nothing(subject: Subject, history: History) -> None:
+    """Joining a state twice, or a map with itself, changes nothing and reports nothing."""
+    one, other, _ = history.maps(subject.crdt)
+    one.join(other)
+    before = State.of(one)
+    for again in (other, one, joined(subject, one), one.delta(), other.delta()):
+        assert one.join(again) == ()
+        assert State.of(one) == before
+
+
+@holds_for(histories())
+def test_a_join_loses_nothing(subject: Subject, history: History) -> None:
+    """Horizon and context only grow, and a stamp is only replaced by a greater one or collected."""
+    one, other, _ = history.maps(subject.crdt)
+    result = joined(subject, one, other)
+    for part in (one, other):
+        assert result.horizon >= part.horizon
+        for node, time in part.context.items():
+            assert result.reflected(node) >= time or time <= result.horizon
+        for _, entry in part.journal():
+            left = result.entry(entry.key)
+            if left is None:
+                assert entry.stamp.time <= result.horizon
+                assert not is_permanent(entry.key)
+            else:
+                assert left.stamp >= entry.stamp
+
+
+@holds_for(histories())
+def test_a_join_leaves_its_argument_alone(subject: Subject, history: History) -> None:
+    """Only the map that joins is changed, and what it does later does not reach the other."""
+    one, other, third = history.maps(subject.crdt)
+    before = fields(other)
+    one.join(other)
+    one.join(third)
+    one.prune(9)
+    assert fields(other) == before
+
+
+@holds_for(histories())
+def test_a_join_of_honest_states_is_honest(subject: Subject, history: History) -> None:
+    """What the contexts of two states claim is there after their join, or beaten, or collected."""
+    one, other, _ = history.maps(subject.crdt)
+    assert history.honest(subject.crdt, joined(subject, one, other), *history.views[:2])
+
+
+@holds_for(histories())
+def test_collection_commutes_with_merging(subject: Subject, history: History) -> None:
+    """f(f(M1, H1) | f(M2, H2), H) = f(M1 | M2, H) for H = max(H1, H2), whatever M1 and M2 are."""
+    crdt = subject.crdt
+    sides = []
+    for view in history.views[:2]:
+        entries = [write.entry(crdt) for i, write in enumerate(history.writes) if i in view.extra]
+        sides.append((joined(subject, crdt.Delta(entries)), view.horizon))
+    horizon = max(horizon for _, horizon in sides)
+
+    late = joined(subject, *(side for side, _ in sides))
+    late.prune(horizon)
+    for side, own in sides:
+        side.prune(own)
+    early = joined(subject, *(side for side, _ in sides))
+    early.prune(horizon)
+
+    assert early == late
+    audit(early)
+    survivors = [entry for _, entry in early.journal()]
+    assert all(entry.stamp.time > horizon or is_permanent(entry.key) for entry in survivors)
+
+
+@holds_for(st.tuples(histories(), st.integers(0, 9)))
+def test_one_stamp_with_two_values_is_refused(
+    subject: Subject, example: tuple[History, int]
+) -> None:
+    """Two writes under one stamp are an error in both directions, and never a pick by arrival."""
+    history, index = example
+    if index < len(history.writes):
+        forged = list(history.writes)
+        forged[index] = attrs.evolve(forged[index], value=2)
+        one, other, _ = history.maps(subject.crdt)
+        two = attrs.evolve(history, writes=tuple(forged)).maps(subject.crdt)[1]
+        entry, rival = one.entry(forged[index].key), two.entry(forged[index].key)
+        horizon = max(one.horizon, two.horizon)
+        if (
+            (entry and entry.stamp) == (rival and rival.stamp)
+            and entry != rival
+            and (entry.stamp.time > horizon or is_permanent(entry.key))
+        ):
+            for mine, theirs in ((one, two), (two, one)):
+                before = fields(mine)
+                with pytest.raises(subject.crdt.ConflictingStamp):
+                    mine.join(theirs)
+                assert fields(mine) == before
+        else:
+            assert joined(subject, one, two) == joined(subject, two, one)
+
+
+# Deltas
+
+
+@holds_for(st.tuples(histories(), st.randoms(use_true_random=False)))
+def test_parts_may_come_in_any_order_and_twice(
+    subject: Subject, example: tuple[History, Any]
+) -> None:
+    """Parts in any order and number give one state, where only the last one moves the context."""
+    history, random = example
+    one, other, _ = history.maps(subject.crdt)
+    delta = other.delta(one.context)
+    *parts, last = subject.model.split(delta, random.randint(1, 3))
+    assert [entry for part in [*parts, last] for entry in part.entries] == list(delta.entries)
+    late = joined(subject, one, other)
+
+    parts += random.choices(parts, k=2) if parts else []
+    random.shuffle(parts)
+    for part in parts:
+        one.join(part)
+        assert history.honest(subject.crdt, one, history.views[0])
+    one.join(last)
+    assert one == late
+    audit(one)
+
+
+@holds_for(histories())
+def test_a_delta_does_what_the_whole_map_does(subject: Subject, history: History) -> None:
+    """Joining what a map has beyond one's context comes to the same as joining all of it."""
+    one, other, _ = history.maps(subject.crdt)
+    by_delta = joined(subject, one)
+    by_delta.join(other.delta(one.context))
+    assert by_delta == joined(subject, one, other)
+
+
+@holds_for(histories())
+def test_a_delta_carries_what_its_reader_lacks_and_no_more(
+    subject: Subject, history: History
+) -> None:
+    """A delta has the entries and the contexts that are not covered, and starts where these do."""
+    one, other, _ = history.maps(subject.crdt)
+    since = one.context
+    delta = other.delta(since)
+    held = [entry for _, entry in other.journal()]
+    assert list(delta.entries) == [entry for entry in held if not since.covers(entry.stamp)]
+    assert dict(delta.until) == {
+        node: time for node, time in other.context.items() if time > since.get(node, 0)
+    }
+    assert dict(delta.since) == {node: since[node] for node in delta.until if node in since}
+    assert delta.horizon == other.horizon
+
+
+@holds_for(histories())
+def test_a_cursor_narrows_a_delta_to_what_changed(subject: Subject, history: History) -> None:
+    """For a reader of everything up to a position, what changed behind it is all that it lacks."""
+    one, other, third = history.maps(subject.crdt)
+    reader = joined(subject, one, third)
+    cursor, known = one.position, one.context
+    changed = {change.key for change in one.join(other) if change.after is not None}
+    delta = one.delta(known, after=cursor)
+    assert {entry.key for entry in delta.entries} <= changed
+    expected = joined(subject, reader, one)
+    reader.join(delta)
+    assert reader == expected
+    assert not one.delta(one.context, after=one.position)
+
+
+@holds_for(histories())
+def test_a_delta_that_leaves_a_gap_is_refused_whole(subject: Subject, history: History) -> None:
+    """A delta that starts beyond the context is refused and nothing of it joined; else all is well."""
+    mine, theirs, third = history.maps(subject.crdt)
+    since = third.context
+    delta = theirs.delta(since)
+    horizon = max(mine.horizon, theirs.horizon)
+    gap = any(max(mine.reflected(node), horizon) < since.get(node, 0) for node in delta.until)
+    before = fields(mine)
+    if gap:
+        with pytest.raises(subject.crdt.CausalGap):
+            mine.join(delta)
+        assert fields(mine) == before
+    else:
+        if any(mine.reflected(node) < since.get(node, 0) for node in delta.until):
+            # The horizon excuses a gap for mortal keys alone.
+            mortal = [write for write in history.writes if not is_permanent(write.key)]
+            history = attrs.evolve(history, writes=tuple(mortal))
+        mine.join(delta)
+        assert history.honest(subject.crdt, mine, history.views[0])
+    mine.join(theirs.delta(mine.context))
+    assert history.honest(subject.crdt, mine, *history.views[:2])
+
+
+@holds_for(st.tuples(histories(), st.lists(st.integers(0, 9), max_size=4)))
+def test_pruning_keeps_what_it_should(
+    subject: Subject, example: tuple[History, list[int]]
+) -> None:
+    """Raising the horizon in any steps drops what lies at or under it, and what then holds nothing."""
+    history, horizons = example
+    replica = history.maps(subject.crdt)[0]
+    state = State.of(replica)
+    for horizon in horizons:
+        replica.prune(horizon)
+    highest = max([state.horizon, *horizons])
+    assert State.of(replica) == State.normal(state.entries.values(), state.context, highest)
+    assert replica == build(subject.crdt, State.of(replica))
+    audit(replica)
+
+
+# Clocks
+
+
+@holds_for(st.lists(st.tuples(st.booleans(), st.integers(0, 3), st.integers(0, 9))))
+def test_a_clock_exceeds_all_that_it_has_seen(
+    subject: Subject, example: list[tuple[bool, int, int]]
+) -> None:
+    """Whatever physical time does, a tick exceeds all ticks and all times observed before it."""
+    hand = 0
+    clock = subject.crdt.HybridClock(lambda: hand)
+    greatest = 0
+    for observes, hand, ahead in example:
+        if observes:
+            seen = subject.crdt.from_milliseconds(hand) + ahead
+            clock.observe(seen)
+            greatest = max(greatest, seen)
+        else:
+            bound = max(greatest + 1, subject.crdt.from_milliseconds(hand))
+            assert clock.now() in (bound, bound - 1)
+            time = clock.tick()
+            assert time == bound
+            greatest = time
+        assert clock.now() >= greatest
+
+
+# Replicas, links, clocks, collection and renewal, all together
+
+
+@holds_for(plans())
+def test_replicas_keep_their_promises_and_agree(subject: Subject, example: Any) -> None:
+    """At every step all are honest and lose nothing they own; connected again, all agree."""
+    world = subject.model.World(subject.crdt, example)
+    world.quiesce()
+    for site in world.sites:
+        audit(site.map)
+
+
+@holds_for(plans(12))
+def test_a_map_is_as_large_as_what_is_alive(subject: Subject, example: Any) -> None:
+    """Once all that was written has passed the horizon, only permanent keys and their writers stay."""
+    world = subject.model.World(subject.crdt, example)
+    world.outlive()
+    for site in world.sites:
+        audit(site.map)
+
+
+# The tests of these tests
+
+
+def examples_to_kill(property_: Property, subject: Subject, *, limit: int) -> int | None:
+    """Return how many examples it took until the property failed, or None where it never did."""
+    tried = 0
+    found = 0
+
+    @settings(
+        max_examples=limit,
+        phases=[Phase.generate],
+        derandomize=True,
+        database=None,
+        deadline=None,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(property_.examples)
+    def attempt(example: Any) -> None:
+        nonlocal tried, found
+        tried += 1
+        try:
+            property_.check(subject, example)
+        except Exception:
+            found = found or tried
+            raise
+
+    with pytest.raises((AssertionError, KeyError, ValueError, subject.crdt.ManifestError)):
+        attempt()
+        pytest.fail("not killed", pytrace=False)
+    return found or None
