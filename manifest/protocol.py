@@ -45,6 +45,8 @@ _PART_BYTES = 64 * 1024
 """How much is packed at a time, however much larger frames may be, so that neither end blocks for long."""
 
 _MAX_REASON = 1000
+_ALWAYS = 2**63
+"""Later than every time that there is."""
 
 
 @attrs.define
@@ -126,7 +128,8 @@ class LinkProtocol:
             case Hello() if self.peer is None:
                 self._check(message)
                 self.peer = message
-                self._known = dict(message.context)
+                # Its own writes it has reflected, however far they have come round a ring.
+                self._known = {**message.context, message.node: _ALWAYS}
                 self._frames.limit = self._replica.options.limits.frame_bytes
             case _ if self.peer is None or isinstance(message, Hello):
                 raise LinkError(
