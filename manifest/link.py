@@ -332,6 +332,11 @@ class Link:
                 raise LinkError(f"the link to {self._address} is closed: {self._status.reason}")
             await self._changed.wait()
 
+    async def wait_changed(self) -> LinkStatus:
+        """Wait for the next change of the status, and return what it is then. Checkpoints always."""
+        await self._changed.wait()
+        return self._status
+
     # For the connection that it drives, and the manifest that it belongs to
 
     def met(self, hello: Hello) -> None:

@@ -1,4 +1,4 @@
-"""The main job between real processes over real sockets: what holds in the field, held to the clock."""
+"""The main job between real processes over real sockets, held to the clock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 import trio
 
 import manifest
-from manifest import LinkState, Limits
+from manifest import Limits, LinkState
 
 WORKER = Path(__file__).with_name("worker.py")
 HEARTBEAT, LIFETIME = 0.5, 0.5
@@ -63,6 +63,7 @@ class Process:
 
 @asynccontextmanager
 async def worker(*, listen: int | None = 0, **options: Any) -> AsyncIterator[Process]:
+    """Run a worker, listening on a port unless `listen` is None, for the time of a block."""
     options = {"heartbeat_interval": HEARTBEAT, "registration_lifetime": LIFETIME, **options}
     process = await trio.lowlevel.open_process(
         [sys.executable, str(WORKER), json.dumps(options)],
@@ -87,6 +88,7 @@ async def worker(*, listen: int | None = 0, **options: Any) -> AsyncIterator[Pro
 
 @asynccontextmanager
 async def ring(count: int, **options: Any) -> AsyncIterator[list[Process]]:
+    """Run workers of which each has dialled the next, for the time of a block."""
     async with AsyncExitStack() as stack:
         members = [await stack.enter_async_context(worker(**options)) for _ in range(count)]
         for index, member in enumerate(members):
@@ -127,7 +129,7 @@ async def test_a_free_is_seen_at_once() -> None:
 
 
 async def test_the_services_of_a_killed_owner_lapse_in_time_and_not_before() -> None:
-    """After kill -9 they stay for the lifetime and are gone a heartbeat, a lifetime and 1 s later."""
+    """After kill -9 they stay for the lifetime, and are gone within heartbeat, lifetime and 1 s."""
     async with ring(3) as (first, *others):
         await first.ask("register", count=5, role="web")
         for other in others:
@@ -151,7 +153,7 @@ async def test_an_owner_that_closes_takes_its_services_along_at_once() -> None:
 
 
 async def test_a_fresh_node_holds_ten_thousand_services_exactly() -> None:
-    """A process that connects to one with 10,000 services of 100 roles holds all of them, as they are."""
+    """A process that connects to one with 10,000 services of 100 roles holds all, as they are."""
     async with worker() as old, worker() as new:
         ids = await old.ask("register", count=10_000, role="role", roles=100)
         await new.ask("connect", port=old.port)
@@ -167,7 +169,7 @@ def _by_id(service: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("frame_bytes", [1024, 1500, 4096, 65536])
 async def test_none_is_lost_at_any_frame_limit(frame_bytes: int) -> None:
-    """At the smallest frame limit and above, with cuts at random points, all 10,000 arrive as they are."""
+    """At the smallest frame limit and above, with the link cut on the way, all 10,000 arrive."""
     limits = Limits(frame_bytes=frame_bytes, record_bytes=256)
     async with (
         manifest.open_manifest(limits=limits) as old,
@@ -203,11 +205,14 @@ async def _cutting_proxy(
 
     async def serve(client: trio.SocketStream) -> None:
         left = cuts.pop(0) if cuts else float("inf")
-        async with client, await trio.open_tcp_stream("127.0.0.1", target) as server:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(forward, client, server, float("inf"))
-                await forward(server, client, left)
-                nursery.cancel_scope.cancel()
+        async with (
+            client,
+            await trio.open_tcp_stream("127.0.0.1", target) as server,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(forward, client, server, float("inf"))
+            await forward(server, client, left)
+            nursery.cancel_scope.cancel()
 
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     task_status.started(listeners[0].socket.getsockname()[1])

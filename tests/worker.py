@@ -1,7 +1,7 @@
 """A manifest in a process of its own, for tests: JSON commands on stdin, JSON answers on stdout.
 
-Each line in is `[method, arguments]`, each line out is what that method returned. The process ends, and
-the manifest leaves gracefully, when stdin does.
+Each line in is `[method, arguments]`, each line out is what that method returned. The process ends,
+and the manifest leaves gracefully, when stdin does.
 """
 
 from __future__ import annotations
@@ -64,8 +64,9 @@ class Worker:
         return [manifest.to_json(link.status) for link in self.links]
 
     async def until_state(self, state: str) -> list[dict[str, Any]]:
-        while not all(link.status.state == state for link in self.links):
-            await trio.sleep(0.01)
+        for link in self.links:
+            while link.status.state != state:
+                await link.wait_changed()
         return await self.status()
 
     async def statistics(self) -> dict[str, Any]:
@@ -73,6 +74,7 @@ class Worker:
 
 
 async def lines() -> AsyncIterator[str]:
+    """Yield the commands as they come in."""
     buffer = b""
     stdin = trio.lowlevel.FdStream(sys.stdin.fileno())
     while chunk := await stdin.receive_some(65536):
@@ -82,6 +84,7 @@ async def lines() -> AsyncIterator[str]:
 
 
 async def main(options: dict[str, Any]) -> None:
+    """Open a manifest and answer until there are no more commands."""
     skew = options.pop("wall_ahead", 0.0)
     options["environment"] = Environment(wall=lambda: int((time.time() + skew) * 1000))
     options["limits"] = Limits(**options.pop("limits", {}))
