@@ -17,8 +17,8 @@ def package(request: pytest.FixtureRequest) -> ModuleType:
 
 
 def test_all_is_sorted_and_without_repeats(package: ModuleType) -> None:
-    """`__all__` is in plain sorted order, so that a new name has one place."""
-    assert list(package.__all__) == sorted(set(package.__all__))
+    """`__all__` holds constants, then classes, then functions, each from A to Z, and none twice."""
+    assert list(package.__all__) == sorted(set(package.__all__), key=place_in_all)
 
 
 def test_what_is_listed_can_be_imported(package: ModuleType) -> None:
@@ -45,6 +45,11 @@ def test_what_is_listed_is_documented(package: ModuleType) -> None:
         if not is_sentence(opening := first_docstring_line(package, name))
     ]
     assert wrong == []
+
+
+def place_in_all(name: str) -> tuple[int, str]:
+    """Return what `__all__` is sorted by: the kind of a name, as its case tells it, and the name."""
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2), name
 
 
 def first_docstring_line(package: ModuleType, name: str) -> str:

@@ -2,7 +2,8 @@
 
 The rules are the two tables at the top. They are held against the source text, so an import inside
 a function counts too, and so does `clock=time.time` without a call. Modules are named by their path
-in the package; a name that ends in a slash stands for a subpackage and all in it.
+in the package; a name that ends in a slash stands for a subpackage and all in it. What is imported
+under `if TYPE_CHECKING:` may come from anywhere in the package, since it never is when a program runs.
 """
 
 import ast
@@ -22,9 +23,9 @@ WORLD = (
     "selectors", "signal", "socket", "ssl", "subprocess", "threading", "time", "trio", "uuid",
 )  # fmt: skip
 PURE = (
-    "backoff.py", "codec.py", "crdt/", "errors.py", "frames.py", "leases.py", "messages.py",
-    "options.py", "protocol.py", "query.py", "records.py", "replica.py", "versions.py", "view.py",
-    "wire.py",
+    "backoff.py", "codec.py", "crdt/", "errors.py", "events.py", "frames.py", "leases.py",
+    "messages.py", "options.py", "protocol.py", "query.py", "records.py", "replica.py",
+    "timekeeping.py", "versions.py", "view.py", "wire.py",
 )  # fmt: skip
 
 
@@ -88,7 +89,7 @@ def breaches(module: str, source: str) -> list[str]:
         for room in ROOMS
         if in_any(module, room.modules)
         for use in uses
-        if use.is_import and not may_enter(use.name, room)
+        if use.is_import and not may_enter(use, room)
     ]
     found += [
         f"{module}:{use.line} uses {use.name}, kept by {', '.join(kept.by)}: {kept.because}"
@@ -105,13 +106,14 @@ def breaches(module: str, source: str) -> list[str]:
     return found
 
 
-def may_enter(name: str, room: Room) -> bool:
+def may_enter(use: "Use", room: Room) -> bool:
     """Return whether a module of the room may import what this dotted name stands for."""
-    root = name.partition(".")[0]
+    root = use.name.partition(".")[0]
     if root == "manifest":
-        return under_any(name, tuple(dotted(neighbour) for neighbour in room.neighbours))
+        neighbours = tuple(dotted(place) for place in room.neighbours)
+        return under_any(use.name, neighbours) or (use.for_types and room.may_name_others)
     if root in sys.stdlib_module_names:
-        return not under_any(name, WORLD)
+        return not under_any(use.name, WORLD)
     return root in room.packages
 
 

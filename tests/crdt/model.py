@@ -294,7 +294,8 @@ class World:
             assert site.map._entries == site.mirror, "changes that do not add up to the state"
             for key, value in site.owned.items():
                 entry = site.map.entry(key)
-                assert (entry.value, entry.stamp.node) == (value, site.node), "a gap in what it owns"
+                assert entry is not None, "a gap in what it owns"
+                assert (entry.value, entry.stamp.node) == (value, site.node), "not its own any more"
 
     def check_honest(self, replica: Any, claimed: dict[str, int]) -> None:
         """Fail where a write at or under a context is neither present, nor beaten, nor collected."""

@@ -23,12 +23,11 @@ import attrs
 import manifest.crdt
 import tests.crdt.model
 
-__all__ = ["MUTANTS", "REAL", "Mutant", "Subject"]
+__all__ = ["MUTANTS", "REAL", "ROOT", "Mutant", "Subject"]
 
 ROOT = Path(__file__).parents[2]
 CRDT = "manifest/crdt"
 MODEL = "tests/crdt/model.py"
-LWWMAP = f"{CRDT}/lwwmap.py"
 
 _numbers = itertools.count()
 
@@ -98,4 +97,239 @@ def _copy(package: str, stem: str, code: object) -> ModuleType:
     return copy
 
 
-MUTANTS: tuple[Mutant, ...] = ()
+def _lwwmap(name: str, old: str, new: str, *killers: str) -> Mutant:
+    return Mutant(name, f"{CRDT}/lwwmap.py", old, new, killers)
+
+
+MUTANTS = (
+    # What is collected
+    _lwwmap(
+        "tombstones are collected earlier than live entries",
+        "            if entry.stamp.time <= self._horizon:\n",
+        "            if entry.is_tombstone or entry.stamp.time <= self._horizon:\n",
+    ),
+    _lwwmap(
+        "pruning spares what is alive, so that it comes back where its tombstone is gone",
+        "            if entry.stamp.time <= self._horizon:\n",
+        "            if entry.is_tombstone and entry.stamp.time <= self._horizon:\n",
+    ),
+    _lwwmap(
+        "what arrives from under the horizon is let in",
+        "            if entry.stamp.time <= horizon and not self._permanent(entry.key):\n",
+        "            if False:\n",
+    ),
+    _lwwmap(
+        "what arrives exactly on the horizon is let in",
+        "            if entry.stamp.time <= horizon and not self._permanent(entry.key):\n",
+        "            if entry.stamp.time < horizon and not self._permanent(entry.key):\n",
+    ),
+    _lwwmap(
+        "arrivals are held against the old horizon",
+        "        staged = self._winners(delta, horizon)\n",
+        "        staged = self._winners(delta, self._horizon)\n",
+    ),
+    _lwwmap(
+        "the horizon is not joined",
+        "        changes.extend(self.prune(horizon))\n",
+        "        changes.extend(self.prune(self._horizon))\n",
+    ),
+    _lwwmap(
+        "a delta travels without its horizon",
+        "            horizon=self._horizon,\n",
+        "            horizon=0,\n",
+    ),
+    _lwwmap(
+        "the oldest entry is forgotten, so that nothing seems due",
+        "        elif self._oldest is None or time < self._oldest:\n",
+        "        elif self._oldest is None:\n",
+    ),
+    _lwwmap(
+        "permanent keys are collected",
+        "            if self._permanent(entry.key):\n                continue\n",
+        "",
+    ),
+    _lwwmap(
+        "permanent keys are refused when they arrive late",
+        "            if entry.stamp.time <= horizon and not self._permanent(entry.key):\n",
+        "            if entry.stamp.time <= horizon:\n",
+    ),
+    _lwwmap(
+        "permanence depends on the value: tombstones of permanent keys are collected",
+        "            if self._permanent(entry.key):\n                continue\n",
+        "            if self._permanent(entry.key) and not entry.is_tombstone:\n"
+        "                continue\n",
+    ),
+    # Which write wins
+    _lwwmap(
+        "a remove beats a set of the same time, whoever wrote them",
+        "    if rival is None or entry.stamp > rival.stamp:\n",
+        "    if rival is None or (entry.stamp.time, entry.is_tombstone, entry.stamp) > (\n"
+        "        rival.stamp.time, rival.is_tombstone, rival.stamp\n    ):\n",
+    ),
+    _lwwmap(
+        "of two writes of one time, the one that arrives later wins",
+        "    if rival is None or entry.stamp > rival.stamp:\n",
+        "    if rival is None or (\n"
+        "        entry.stamp.time >= rival.stamp.time and entry.stamp != rival.stamp\n    ):\n",
+    ),
+    _lwwmap(
+        "of two writes under one stamp, the one that was there first wins",
+        "    if entry.stamp == rival.stamp and entry.value != rival.value:\n",
+        "    if False:\n",
+    ),
+    _lwwmap(
+        "an arrival is compared with what is held and not with its like in the same delta",
+        "            if _wins(entry, staged.get(entry.key) or self._entries.get(entry.key)):\n",
+        "            if _wins(entry, self._entries.get(entry.key)):\n",
+    ),
+    _lwwmap(
+        "half of a refused delta has been joined",
+        "                staged[entry.key] = entry\n",
+        "                self._place(entry, self._entries.get(entry.key))\n",
+    ),
+    _lwwmap(
+        "a write beats itself",
+        "    if rival is None or entry.stamp > rival.stamp:\n",
+        "    if rival is None or entry.stamp >= rival.stamp:\n",
+    ),
+    _lwwmap(
+        "a join collects in the map that is joined, too",
+        "        delta = other.delta() if isinstance(other, LWWMap) else other\n",
+        "        delta = other.delta() if isinstance(other, LWWMap) else other\n"
+        "        if isinstance(other, LWWMap):\n            other.prune(self._horizon)\n",
+    ),
+    # What the context says
+    _lwwmap(
+        "the causal condition is not checked",
+        "        self._check_connects(delta, horizon)\n",
+        "",
+    ),
+    _lwwmap(
+        "a delta claims to start from nothing",
+        "            since=VersionVector({node: since.get(node, 0) for node in until}),\n",
+        "",
+    ),
+    _lwwmap(
+        "the horizon does not excuse a gap under it",
+        "            if since > self.reflected(node) and since > horizon:\n",
+        "            if since > self.reflected(node):\n",
+    ),
+    _lwwmap(
+        "an entry moves the context by itself",
+        "        self._journal.append(self._position, entry)\n",
+        "        self._journal.append(self._position, entry)\n"
+        "        if time > self.reflected(node):\n            self._reflect(node, time)\n",
+    ),
+    _lwwmap(
+        "the context of a delta replaces the context that was there",
+        "            if time > self.reflected(node):\n",
+        "            if time != self.reflected(node):\n",
+    ),
+    _lwwmap(
+        "contexts are never dropped",
+        "        if 0 < time <= self._horizon and not any(\n",
+        "        if False and not any(\n",
+    ),
+    _lwwmap(
+        "contexts are dropped while permanent entries within them remain",
+        "        if 0 < time <= self._horizon and not any(\n"
+        "            self._entries[key].stamp.time <= time for key in self._lasting.get(node, ())\n"
+        "        ):\n",
+        "        if 0 < time <= self._horizon:\n",
+    ),
+    _lwwmap(
+        "an entry beyond a context keeps it alive",
+        "            self._entries[key].stamp.time <= time for key in self._lasting.get(node, ())\n",
+        "            True for key in self._lasting.get(node, ())\n",
+    ),
+    _lwwmap(
+        "the context of a writer that was superseded is not looked at again",
+        "            self._settle(before.stamp.node)\n",
+        "            pass\n",
+    ),
+    # What a delta carries
+    _lwwmap(
+        "a delta carries again what its reader's context just covers",
+        "                if entry.stamp.time > since.get(entry.stamp.node, 0)\n",
+        "                if entry.stamp.time >= since.get(entry.stamp.node, 0)\n",
+    ),
+    _lwwmap(
+        "a delta stops short of the last write",
+        "                if entry.stamp.time > since.get(entry.stamp.node, 0)\n",
+        "                if entry.stamp.time > since.get(entry.stamp.node, 0) + 1\n",
+    ),
+    _lwwmap(
+        "a delta has no entries where no context has moved, though parts have come",
+        "        anything = after or any(time > since.get(n, 0) for n, time in self._latest.items())\n",
+        "        anything = bool(until)\n",
+    ),
+    _lwwmap(
+        "contexts that moved before others are taken for old",
+        "        self._moved.pop(node, None)\n",
+        "",
+    ),
+    Mutant(
+        "a vector does not cover the very write that it ends with",
+        f"{CRDT}/vector.py",
+        "        return stamp.time <= self._times.get(stamp.node, 0)\n",
+        "        return stamp.time < self._times.get(stamp.node, 0)\n",
+        (),
+    ),
+    Mutant(
+        "a cursor skips one change",
+        f"{CRDT}/journal.py",
+        "bisect_right(self._positions, position)",
+        "bisect_right(self._positions, position) + (position > 0)",
+        (),
+    ),
+    Mutant(
+        "a cursor gives the last change again",
+        f"{CRDT}/journal.py",
+        "bisect_right(self._positions, position)",
+        "max(bisect_right(self._positions, position) - 1, 0)",
+        (),
+    ),
+    Mutant(
+        "a walk yields entries that were superseded",
+        f"{CRDT}/journal.py",
+        "            if self._current.get(entry.key) is entry:\n",
+        "            if entry.key in self._current:\n",
+        (),
+    ),
+    # How clocks and links are used
+    Mutant(
+        "a clock does not observe",
+        f"{CRDT}/clock.py",
+        "        self._last = max(self._last, time)\n",
+        "",
+        (),
+    ),
+    Mutant(
+        "a clock follows physical time back",
+        f"{CRDT}/clock.py",
+        "        self._last = max(self._last + 1, from_milliseconds(self._physical()))\n",
+        "        self._last = max(1, from_milliseconds(self._physical()))\n",
+        (),
+    ),
+    Mutant(
+        "the first part of a delta carries the context",
+        MODEL,
+        "            delta, entries=delta.entries[cut : cut + size], since=nothing, until=nothing\n",
+        "            delta, entries=delta.entries[cut : cut + size]\n",
+        (),
+    ),
+    Mutant(
+        "an owner does not renew what the horizon took",
+        MODEL,
+        "            elif entry is None or entry.stamp.time <= old:\n",
+        "            elif entry is not None and entry.stamp.time <= old:\n",
+        (),
+    ),
+    Mutant(
+        "an owner renews what somebody else has freed or taken over",
+        MODEL,
+        "            if entry is not None and (entry.stamp.node != site.node or entry.is_tombstone):\n",
+        "            if False:\n",
+        (),
+    ),
+)

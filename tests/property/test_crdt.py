@@ -8,24 +8,25 @@ The subject is the real one in the property's own test, and a copy with a plante
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from functools import partial
+from typing import Any, NamedTuple
 
 import attrs
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.crdt.inspection import audit, fields
 from tests.crdt.model import World, plans
 from tests.crdt.states import History, State, build, histories, is_permanent
-from tests.property.crdt_mutants import MUTANTS, REAL, Mutant, Subject
+from tests.property.crdt_mutants import MUTANTS, REAL, ROOT, Mutant, Subject
 
 Check = Callable[[Subject, Any], None]
 """A property: it fails with an AssertionError, or with an error that the CRDT should not raise."""
 
 
-@attrs.frozen
-class Property:
+class Property(NamedTuple):
     """A check, and the examples that it is tried on."""
 
     check: Check
@@ -56,6 +57,15 @@ def joined(subject: Subject, *replicas: Any) -> Any:
     for replica in replicas:
         result.join(replica)
     return result
+
+
+def refuses(error: type[Exception], call: Callable[[], object]) -> bool:
+    """Return whether a call raises this error."""
+    try:
+        call()
+    except error:
+        return True
+    return False
 
 
 # The laws of the join
@@ -146,23 +156,22 @@ def test_a_join_of_honest_states_is_honest(subject: Subject, history: History) -
 def test_collection_commutes_with_merging(subject: Subject, history: History) -> None:
     """f(f(M1, H1) | f(M2, H2), H) = f(M1 | M2, H) for H = max(H1, H2), whatever M1 and M2 are."""
     crdt = subject.crdt
-    sides = []
+    all_entries, uncollected, collected = [], [], []
     for view in history.views[:2]:
         entries = [write.entry(crdt) for i, write in enumerate(history.writes) if i in view.extra]
-        sides.append((joined(subject, crdt.Delta(entries)), view.horizon))
-    horizon = max(horizon for _, horizon in sides)
-
-    late = joined(subject, *(side for side, _ in sides))
+        all_entries += entries
+        uncollected.append(joined(subject, crdt.Delta(entries)))
+        collected.append(joined(subject, crdt.Delta(entries)))
+        collected[-1].prune(view.horizon)
+        at_once = subject.crdt.LWWMap(is_permanent)
+        changes = at_once.join(crdt.Delta(entries, horizon=view.horizon))
+        assert at_once == collected[-1]
+        assert len({change.key for change in changes}) == len(changes)
+    horizon = max(view.horizon for view in history.views[:2])
+    late = joined(subject, *uncollected)
     late.prune(horizon)
-    for side, own in sides:
-        side.prune(own)
-    early = joined(subject, *(side for side, _ in sides))
-    early.prune(horizon)
-
-    assert early == late
-    audit(early)
-    survivors = [entry for _, entry in early.journal()]
-    assert all(entry.stamp.time > horizon or is_permanent(entry.key) for entry in survivors)
+    assert joined(subject, *collected) == late
+    assert State.of(late) == State.normal(all_entries, {}, horizon)
 
 
 @holds_for(st.tuples(histories(), st.integers(0, 9)))
@@ -185,8 +194,7 @@ def test_one_stamp_with_two_values_is_refused(
         ):
             for mine, theirs in ((one, two), (two, one)):
                 before = fields(mine)
-                with pytest.raises(subject.crdt.ConflictingStamp):
-                    mine.join(theirs)
+                assert refuses(subject.crdt.ConflictingStamp, partial(mine.join, theirs))
                 assert fields(mine) == before
         else:
             assert joined(subject, one, two) == joined(subject, two, one)
@@ -268,8 +276,7 @@ def test_a_delta_that_leaves_a_gap_is_refused_whole(subject: Subject, history: H
     gap = any(max(mine.reflected(node), horizon) < since.get(node, 0) for node in delta.until)
     before = fields(mine)
     if gap:
-        with pytest.raises(subject.crdt.CausalGap):
-            mine.join(delta)
+        assert refuses(subject.crdt.CausalGap, partial(mine.join, delta))
         assert fields(mine) == before
     else:
         if any(mine.reflected(node) < since.get(node, 0) for node in delta.until):
@@ -347,31 +354,64 @@ def test_a_map_is_as_large_as_what_is_alive(subject: Subject, example: Any) -> N
 # The tests of these tests
 
 
-def examples_to_kill(property_: Property, subject: Subject, *, limit: int) -> int | None:
-    """Return how many examples it took until the property failed, or None where it never did."""
+def examples_to_fail(name: str, subject: Subject, *, limit: int = 400) -> int | None:
+    """Return how many examples it took until a property failed, or None where it never did."""
     tried = 0
-    found = 0
+    check, examples = PROPERTIES[name]
 
     @settings(
         max_examples=limit,
         phases=[Phase.generate],
         derandomize=True,
         database=None,
-        deadline=None,
         report_multiple_bugs=False,
-        suppress_health_check=list(HealthCheck),
     )
-    @given(property_.examples)
+    @given(examples)
     def attempt(example: Any) -> None:
-        nonlocal tried, found
-        tried += 1
+        nonlocal tried
+        if not failed:
+            tried += 1
         try:
-            property_.check(subject, example)
+            check(subject, example)
         except Exception:
-            found = found or tried
+            failed.append(example)
             raise
 
-    with pytest.raises((AssertionError, KeyError, ValueError, subject.crdt.ManifestError)):
+    failed: list[Any] = []
+    # Anything else, a NameError say, would be a mistake in the mutant rather than a bug it plants.
+    with suppress(AssertionError, KeyError, ValueError, subject.crdt.ManifestError):
         attempt()
-        pytest.fail("not killed", pytrace=False)
-    return found or None
+    return tried if failed else None
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_planted_bug_is_found(mutant: Mutant) -> None:
+    """Each property that should notice a planted bug does so within a few hundred examples."""
+    with mutant.planted() as subject:
+        missed = [name for name in mutant.killers if not examples_to_fail(name, subject)]
+    assert not missed
+
+
+@pytest.mark.parametrize("path", sorted({mutant.path for mutant in MUTANTS}))
+def test_a_copy_without_a_bug_passes(path: str) -> None:
+    """It is the planted bug that fails a property, and not the planting."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    with Mutant("no change", path, text, text, ()).planted() as subject:
+        assert subject != REAL
+        failed = [name for name in PROPERTIES if examples_to_fail(name, subject, limit=5)]
+    assert not failed
+
+
+def test_every_property_is_seen_to_fail() -> None:
+    """No property is kept that no planted bug has ever failed."""
+    assert {name for mutant in MUTANTS for name in mutant.killers} == PROPERTIES.keys()
+    assert all(mutant.killers for mutant in MUTANTS)
+
+
+def test_a_mutant_that_does_not_apply_says_so() -> None:
+    """Text that is gone, or there twice, is an error and not a mutant that changes nothing."""
+    for old in ("no such text", "return"):
+        mutant = Mutant("lost", MUTANTS[0].path, old, "", ())
+        with pytest.raises(LookupError, match="'lost' replaces a text .* plant it anew"):
+            with mutant.planted():
+                pass
