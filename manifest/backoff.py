@@ -16,8 +16,8 @@ _FIRST = 0.05
 def pause(attempt: int, cap: float, draw: Callable[[], float]) -> float:
     """Return how long to wait, in seconds, after this many failures in a row.
 
-    `draw` returns a number from 0 up to 1. The pause is never quite zero, so that a peer that accepts
-    and closes at once cannot keep anyone spinning.
+    `draw` returns a number from 0 up to 1. The pause is never quite zero, so that a peer that
+    accepts and closes at once cannot keep anyone spinning.
 
     >>> pause(1, 1.0, lambda: 0.0), pause(40, 1.0, lambda: 0.999)
     (0.01, 0.999)

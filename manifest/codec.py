@@ -4,14 +4,14 @@ Every decoder is strict: no type is coerced into another, and whatever is wrong 
 out as one kind of error, `MalformedMessage`, with the path of the fault. docs/wire.md has the
 measurements behind the choice of format and library.
 
-`pack_data` and `unpack_data` are for what users attach to a service: JSON-like values alone, so that
-nothing can enter the registry that would fail at a later replica.
+`pack_data` and `unpack_data` are for what users attach to a service: JSON-like values alone, so
+that nothing can enter the registry that would fail at a later replica.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
@@ -22,7 +22,14 @@ __all__ = [
     "EMPTY_DATA",
     "JSON",
     "MAX_DEPTH",
+    "MAX_INT",
     "Count",
+    "Digits",
+    "Name",
+    "Place",
+    "Port",
+    "Positive",
+    "Reason",
     "decoder",
     "pack",
     "pack_data",
@@ -31,40 +38,111 @@ __all__ = [
 
 T = TypeVar("T")
 
-JSON: TypeAlias = "None | bool | int | float | str | list[JSON] | dict[str, JSON]"
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 """What `Service.data` may hold."""
-
-Count = Annotated[int, msgspec.Meta(ge=0)]
-"""An integer of zero or more, where a decoder meets it."""
 
 MAX_DEPTH = 16
 """How deep lists and mappings may nest."""
 
+MAX_INT = 2**63 - 1
+"""The greatest number outside of data, so that a signed integer of 64 bits holds each of them."""
+
 EMPTY_DATA = b"\x80"
 
-_MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
+# What a field may hold is said where the field stands, by its type, and checked by msgspec in C.
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_INT)]
+"""An integer from 0 to 2^63 - 1."""
+Positive: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=MAX_INT)]
+"""An integer from 1 to 2^63 - 1."""
+Port: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+# The pattern ends in \Z, for $ would let a line break through.
+Digits: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[0-9A-F]{24}\Z")]
+"""A node id: 24 upper-case hex digits."""
+Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+"""Text of 1 to 100 characters."""
+Place: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
+"""An address of at most 255 characters, or that and a port."""
+Reason: TypeAlias = Annotated[str, msgspec.Meta(max_length=4000)]
+"""Text of at most 4000 characters."""
+
+_MIN_DATA_INT, _MAX_DATA_INT = -(2**63), 2**64 - 1
 
 pack: Callable[[object], bytes] = msgspec.msgpack.Encoder().encode
 
 
+# What msgspec raises for bytes that are not what was asked for, besides bad text.
+# TypeError: of a mapping that is the key of another, before version 0.20.
+_REFUSALS = (msgspec.DecodeError, RecursionError, TypeError)
+
+
 def decoder(shape: type[T], name: str) -> Callable[[bytes], T]:
-    """Return a function that decodes bytes into `shape`; `name` begins the path in its errors."""
+    """Return a function that decodes bytes into `shape`; `name` begins the path in its errors.
+
+    >>> decoder(dict[str, list[int]], "scores")(pack({"ann": [1, "2"]}))
+    Traceback (most recent call last):
+    ...
+    manifest.errors.MalformedMessage: scores[...][1]: Expected `int`, got `str`
+    """
     decode = msgspec.msgpack.Decoder(shape).decode
 
     def strictly(payload: bytes) -> T:
         try:
             return decode(payload)
-        except msgspec.ValidationError as error:
-            problem, _, path = str(error).partition(" - at `")
-            path = path.removesuffix("`").removeprefix("$") if path.startswith("$") else ""
-            raise MalformedMessage(name + path, problem) from error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise MalformedMessage(name, str(error)) from error
+        except UnicodeDecodeError as error:
+            path = name + _path_of_bad_text(payload, levels=4)
+            raise MalformedMessage(path, f"text is UTF-8: {error}") from error
+        except _REFUSALS as error:
+            problem, _, place = str(error).partition(" - at `")
+            # The place is $.born or $[3][1], or "key` in `$.context", or left out for the whole.
+            path = name + place.removesuffix("`").rpartition("$")[2]
+            raise MalformedMessage(path, problem) from error
 
     return strictly
 
 
+def _path_of_bad_text(packed: bytes | msgspec.Raw, *, levels: int) -> str:
+    """Return where in packed bytes the text is that is not UTF-8, for msgspec does not say.
+
+    It looks a few levels down and no further: each of them reads what is left once more.
+    """
+    for step, item in _items(packed) if levels else ():
+        try:
+            msgspec.msgpack.decode(item)
+        except UnicodeDecodeError:
+            return step + _path_of_bad_text(item, levels=levels - 1)
+        except _REFUSALS:
+            continue
+    return ""
+
+
+def _items(packed: bytes | msgspec.Raw) -> Iterable[tuple[str, msgspec.Raw]]:
+    try:
+        items = _decode_items(packed)
+    except (UnicodeDecodeError, *_REFUSALS):
+        return ()
+    if isinstance(items, dict):
+        return [(_step(key), item) for key, item in items.items()]
+    return [(f"[{at}]", item) for at, item in enumerate(items)]
+
+
+_decode_items = msgspec.msgpack.Decoder(list[msgspec.Raw] | dict[str, msgspec.Raw]).decode
+
+
+def _step(key: object) -> str:
+    """Return a key as it stands in a path: `.zone`, or `['time zone']` where it is no name."""
+    return f".{key}" if isinstance(key, str) and key.isidentifier() else f"[{key!r:.80}]"
+
+
 _decode_data = decoder(dict[str, Any], "data")
+
+
+class _NotPlain(Exception):
+    """Some value is not JSON-like. Its path is put together on the way out, and only then."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.path = ""
 
 
 def pack_data(data: Mapping[str, Any]) -> bytes:
@@ -75,10 +153,17 @@ def pack_data(data: Mapping[str, Any]) -> bytes:
 
     >>> unpack_data(pack_data({"zone": "eu", "weights": (1, 2.5)}))
     {'zone': 'eu', 'weights': [1, 2.5]}
+    >>> pack_data({"weights": [1, float("nan")]})
+    Traceback (most recent call last):
+    ...
+    ValueError: data.weights[1]: numbers are finite, got nan
     """
-    if not data:
-        return EMPTY_DATA
-    return pack(_plain(data, "data", 0))
+    if not isinstance(data, Mapping):
+        raise ValueError(f"data is a mapping from text to JSON-like values, got {data!r:.80}")
+    try:
+        return pack(_plain(data, 0))
+    except _NotPlain as fault:
+        raise ValueError(f"data{fault.path}: {fault.problem}") from None
 
 
 def unpack_data(packed: bytes) -> dict[str, JSON]:
@@ -87,50 +172,70 @@ def unpack_data(packed: bytes) -> dict[str, JSON]:
         return {}
     data: dict[str, JSON] = _decode_data(packed)
     try:
-        _plain(data, "data", 0)
-    except ValueError as error:
-        path, _, problem = str(error).partition(": ")
-        raise MalformedMessage(path, problem) from error
+        _plain(data, 0)
+    except _NotPlain as fault:
+        raise MalformedMessage(f"data{fault.path}", fault.problem) from fault
     return data
 
 
-def _plain(value: Any, path: str, depth: int) -> JSON:
-    """Return a copy made of plain types alone, or say where and why there is none."""
-    match value:
-        case None | bool():
-            return value
-        case int():
-            if not _MIN_INT <= value <= _MAX_INT:
-                raise ValueError(f"{path}: integers have at most 64 bits, got {value:.3e}")
-            return int(value)
-        case float():
-            if not math.isfinite(value):
-                raise ValueError(f"{path}: numbers are finite, got {value}")
-            return float(value)
-        case str():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                raise ValueError(f"{path}: text is valid Unicode, got {value!r}") from None
-            return str(value)
+def _plain(value: Any, depth: int) -> JSON:
+    """Return a copy made of plain types alone, or raise `_NotPlain`."""
+    if isinstance(value, str):
+        return _text(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        return _number(value)
+    if not isinstance(value, list | tuple | Mapping):
+        raise _NotPlain(
+            "data is made of None, bool, int, float, str, lists and mappings, "
+            f"got {type(value).__name__} {value!r:.80}"
+        )
     if depth == MAX_DEPTH:
-        raise ValueError(f"{path}: lists and mappings nest at most {MAX_DEPTH} deep")
-    match value:
-        case list() | tuple():
-            return [_plain(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
-        case Mapping():
-            return {
-                _key(key, path): _plain(item, f"{path}.{key}", depth + 1)
-                for key, item in value.items()
-            }
-    raise ValueError(
-        f"{path}: data is made of None, bool, int, float, str, lists and mappings, "
-        f"got {type(value).__name__} {value!r:.80}"
-    )
+        raise _NotPlain(f"lists and mappings nest at most {MAX_DEPTH} deep")
+    return _mapping(value, depth + 1) if isinstance(value, Mapping) else _list(value, depth + 1)
 
 
-def _key(key: Any, path: str) -> str:
-    if not isinstance(key, str):
-        raise ValueError(f"{path}: the keys of a mapping are text, got {key!r:.80}")
-    _plain(key, f"{path}.{key!r:.80}", 0)
-    return str(key)
+def _text(value: str) -> str:
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise _NotPlain(f"text is valid Unicode, got {value!r:.80}") from None
+    # Not str(value), which is "Zone.EU" for a member of `class Zone(str, Enum)`.
+    return str.__str__(value)
+
+
+def _number(value: float) -> int | float:
+    if isinstance(value, int):
+        if not _MIN_DATA_INT <= value <= _MAX_DATA_INT:
+            raise _NotPlain(f"integers have at most 64 bits, got one of {value.bit_length()}")
+        return int(value)
+    if not math.isfinite(value):
+        raise _NotPlain(f"numbers are finite, got {value}")
+    return float(value)
+
+
+def _list(value: Sequence[Any], depth: int) -> list[JSON]:
+    items: list[JSON] = []
+    try:
+        for item in value:
+            items.append(_plain(item, depth))  # noqa: PERF401  # its length is the place of a fault
+    except _NotPlain as fault:
+        fault.path = f"[{len(items)}]{fault.path}"
+        raise
+    return items
+
+
+def _mapping(value: Mapping[Any, Any], depth: int) -> dict[str, JSON]:
+    items: dict[str, JSON] = {}
+    key: Any = None
+    try:
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise _NotPlain("the keys of a mapping are text")  # noqa: TRY301  # needs its path
+            items[_text(key)] = _plain(item, depth)
+    except _NotPlain as fault:
+        fault.path = _step(key) + fault.path
+        raise
+    return items

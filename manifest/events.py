@@ -5,12 +5,15 @@ before it, never two Registered in a row. So a view that is kept from a snapshot
 follow equals the registry at every step.
 
 A subscriber that lags must neither delay anyone nor hold unbounded memory. What it has not read yet
-is merged: per service into what it still needs to know, per link and kind into the latest.
+is merged: per service into what it still needs to know, per link and kind into the latest. A
+service's events keep the place of the first of them, a link's take that of the latest, so the last
+one read of either says how it stands.
 """
 
 from __future__ import annotations
 
 import enum
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import attrs
@@ -110,7 +113,7 @@ class Heartbeat:
 
 @attrs.frozen
 class Displaced:
-    """A later-born manifest bears this one's name: this one's services are not believed any more."""
+    """A later-born manifest bears this one's name, and this one's services are believed no more."""
 
     by: str
     """Id of the manifest that displaced this one."""
@@ -135,13 +138,23 @@ Event = (
 )
 
 
+_MAX_VISITS = 100
+
+
 class Mailbox:
-    """What one subscriber has not read yet: at most two events per service, one per link and kind."""
+    """What one subscriber has not read yet: at most two events per id, one per link and kind.
+
+    Ids and links that have come and gone unread cancel out, but for the last 100 of such links: so
+    a subscriber that never reads holds no more than there is, however long it goes on.
+    """
 
     def __init__(self) -> None:
-        self._waiting: dict[object, list[Event]] = {}
+        # Ordered by class: a plain dict finds its first item behind the gaps of all it has lost.
+        self._waiting: OrderedDict[object, list[Event]] = OrderedDict()
+        # Accepted links that have come and gone unread, oldest first.
+        self._visits: OrderedDict[int, None] = OrderedDict()
         self.merged = 0
-        """How many events were merged into others because the subscriber lagged."""
+        """How many events were put in that nobody will take out, because the subscriber lagged."""
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -156,6 +169,8 @@ class Mailbox:
                 self._put_service(service.id, event)
             case Connected(link) | Accepted(link) | Synced(link) | Disconnected(link):
                 self._put_latest((id(link), type(event)), event)
+                if isinstance(event, Disconnected):
+                    self._note_visit(id(link))
             case _:
                 self._put_latest(type(event), event)
 
@@ -165,12 +180,23 @@ class Mailbox:
             event = events.pop(0)
             if not events:
                 del self._waiting[key]
+            if isinstance(event, Accepted):
+                self._visits.pop(id(event.link), None)
             return event
         raise LookupError("no event waits")
 
     def _put_latest(self, key: object, event: Event) -> None:
         self.merged += self._waiting.pop(key, None) is not None
         self._waiting[key] = [event]
+
+    def _note_visit(self, link: int) -> None:
+        if (link, Accepted) not in self._waiting:
+            return
+        self._visits[link] = None
+        if len(self._visits) > _MAX_VISITS:
+            oldest, _ = self._visits.popitem(last=False)
+            for kind in (Accepted, Synced, Disconnected):
+                self.merged += self._waiting.pop((oldest, kind), None) is not None
 
     def _put_service(self, id: str, event: Event) -> None:
         key = ("service", id)
@@ -185,6 +211,7 @@ class Mailbox:
                 waiting[-1] = Freed(before, reason)
             case (Registered(), Freed()):
                 waiting.pop()
+                self.merged += 1
                 if not waiting:
                     del self._waiting[key]
             case _:

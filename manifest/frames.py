@@ -15,19 +15,19 @@ HEADER_BYTES = 4
 
 
 def frame(payload: bytes) -> bytes:
-    """Return a payload as a frame, header included.
+    r"""Return a payload as a frame, header included.
 
     >>> frame(b"abc")
-    b'\\x00\\x00\\x00\\x03abc'
+    b'\x00\x00\x00\x03abc'
     """
     return len(payload).to_bytes(HEADER_BYTES, "big") + payload
 
 
 class FrameReader:
-    """Cuts a stream of bytes into payloads, however the stream was fragmented.
+    r"""Cuts a stream of bytes into payloads, however the stream was fragmented.
 
     >>> reader = FrameReader(limit=10)
-    >>> list(reader.feed(b"\\x00\\x00\\x00\\x03ab")), reader.partial
+    >>> list(reader.feed(b"\x00\x00\x00\x03ab")), reader.partial
     ([], True)
     >>> list(reader.feed(b"c")), reader.partial
     ([b'abc'], False)
@@ -44,7 +44,11 @@ class FrameReader:
         return bool(self._buffer)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take more bytes, and yield the payloads that are complete. `MalformedMessage` on a bad length."""
+        """Take more bytes, and yield the payloads that are complete. Read it to its end.
+
+        `MalformedMessage` on a bad length, and what came before it has been yielded by then. It is
+        not to be fed after that: where the next frame begins is not known.
+        """
         self._buffer += data
         start = 0
         try:

@@ -6,7 +6,8 @@ one held, so neither a relay nor a late duplicate can extend it. Deadlines are k
 clock.
 
 Of two running leases with one name the later-born is believed: that is how a restarted node
-displaces its former incarnation at once.
+displaces its former incarnation at once. Should the later-born lapse first, the other is believed
+again.
 
 Nothing here is ever written to the map or sent on as a fact: that a lease has lapsed is a view.
 """
@@ -55,10 +56,13 @@ class LeaseTable:
         self._now = now
         self._longest = longest
         self._held: dict[str, _Held] = {}
+        # A heap. What a later lease has replaced stays in it until it is met or they are too many.
         self._deadlines: list[tuple[float, str]] = []
+        # The nodes of each name whose leases ran at the last `settle`, or came since.
         self._named: dict[str, dict[str, None]] = {}
         self._believed: dict[str, None] = {}
         self._unsettled: dict[str, None] = {}
+        self._forgotten = 0
 
     def believes(self, node: str) -> bool:
         """Tell whether a node's services are visible, as of the last `settle`."""
@@ -76,30 +80,41 @@ class LeaseTable:
     def grant(self, lease: Lease) -> None:
         """Take a lease that was heard of, if it is newer than the one held."""
         held = self._held.get(lease.node)
-        if held is not None and (lease.time <= held.lease.time or held.deadline == math.inf):
+        newest = self._forgotten if held is None else held.lease.time
+        if lease.time <= newest or (held is not None and held.deadline == math.inf):
             return
         deadline = self._now() + min(lease.remaining / 1000, self._longest)
         self._hold(_Held(lease, deadline))
         heapq.heappush(self._deadlines, (deadline, lease.node))
+        if len(self._deadlines) > 2 * len(self._held):
+            self._deadlines = [
+                (held.deadline, node)
+                for node, held in self._held.items()
+                if held.deadline < math.inf
+            ]
+            heapq.heapify(self._deadlines)
 
     def remaining(self, node: str) -> Lease | None:
-        """Return what is left of a node's lease, to be forwarded, or None where nothing is."""
+        """Return a node's lease with what is left of it, if only 0, or None where none is held.
+
+        That is what a relay forwards. A node that has left is to be known to have left behind it.
+        """
         held = self._held.get(node)
         if held is None or held.deadline == math.inf:
             return None
-        left = held.deadline - self._now()
-        if left <= 0:
-            return None
+        left = max(0.0, held.deadline - self._now())
         return attrs.evolve(held.lease, remaining=int(left * 1000))
 
     def next_deadline(self) -> float:
-        """Return the waking time at which the next lease may lapse, or infinity."""
+        """Return the waking time at which the next lease lapses, or infinity."""
+        while self._deadlines and not self._is_current(*self._deadlines[0]):
+            heapq.heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else math.inf
 
     def settle(self) -> list[Turn]:
         """Judge what was granted and what has lapsed since the last call; return what turned."""
         now = self._now()
-        while self._deadlines and self._deadlines[0][0] <= now:
+        while self.next_deadline() <= now:
             self._unsettle(heapq.heappop(self._deadlines)[1])
         turns: list[Turn] = []
         for node in self._unsettled:
@@ -111,19 +126,25 @@ class LeaseTable:
             elif not believed and node in self._believed:
                 del self._believed[node]
                 turns.append(Turn(node, believed=False, displaced_by=displaced_by))
+        for node in self._unsettled:
+            if not self._runs(node, now):
+                self._unname(node)
         self._unsettled.clear()
         return turns
 
     def forget(self, horizon: int) -> None:
-        """Drop lapsed leases whose time lies at or under the horizon."""
+        """Drop lapsed leases whose time lies at or under the horizon, and take none such again."""
+        self._forgotten = max(self._forgotten, horizon)
         now = self._now()
         for node, held in list(self._held.items()):
-            if held.lease.time <= horizon and held.deadline <= now and node not in self._believed:
+            judged = node not in self._unsettled and node not in self._believed
+            if judged and held.deadline <= now and held.lease.time <= horizon:
                 self._drop(node)
 
     def _hold(self, held: _Held) -> None:
         node, name = held.lease.node, held.lease.name
         if node in self._held:
+            self._unsettle(node)
             self._drop(node)
         self._held[node] = held
         if name is not None:
@@ -131,17 +152,26 @@ class LeaseTable:
         self._unsettle(node)
 
     def _drop(self, node: str) -> None:
-        name = self._held.pop(node).lease.name
-        if name is not None:
+        self._unname(node)
+        del self._held[node]
+
+    def _unname(self, node: str) -> None:
+        """Take a node out of the rivals for its name, so that a name costs no more than it has."""
+        name = self._held[node].lease.name
+        if name is not None and node in self._named.get(name, ()):
             del self._named[name][node]
             if not self._named[name]:
                 del self._named[name]
 
     def _unsettle(self, node: str) -> None:
         self._unsettled[node] = None
+        name = self._held[node].lease.name
+        if name is not None:
+            self._unsettled.update(self._named.get(name, {}))
+
+    def _is_current(self, deadline: float, node: str) -> bool:
         held = self._held.get(node)
-        if held is not None and held.lease.name is not None:
-            self._unsettled.update(self._named[held.lease.name])
+        return held is not None and held.deadline == deadline
 
     def _runs(self, node: str, now: float) -> bool:
         held = self._held.get(node)
@@ -152,7 +182,9 @@ class LeaseTable:
         if held is None or held.lease.name is None:
             return None
         rivals = [
-            self._held[rival] for rival in self._named[held.lease.name] if self._runs(rival, now)
+            self._held[rival]
+            for rival in self._named.get(held.lease.name, ())
+            if self._runs(rival, now)
         ]
         latest = max(rivals, key=lambda rival: rival.seniority, default=held)
         return latest.lease.node if latest.seniority > held.seniority else None

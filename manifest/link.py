@@ -1,15 +1,17 @@
 """One link over Trio: dialled again and again, or accepted once; one reader, one writer.
 
-`Connection` drives one protocol object over one stream. The writer task alone owns the sending side: it
-waits for a wake-up, never for a queue, and asks the protocol what to send now. A send that was
-cancelled or took too long may have written part of a frame, so the stream is never written again:
-it is closed forcefully.
+`Connection` drives one protocol object over one stream. The writer task alone owns the sending
+side: it waits for a wake-up, never for a queue, and asks the protocol what to send now. A send that
+was cut short may have written part of a frame, so the stream is never written again: it is closed
+forcefully.
 
-`Link` is what the application holds: it supervises connections to one address for as long as the manifest
-is open, or is the face of one that a peer made. No failure of a link leaves it as an exception.
+`Link` is what the application holds: it supervises connections to one address for as long as the
+manifest is open, or is the face of one that a peer made. No failure of a link leaves it as an
+exception.
 
-Deadlines are on the waking clock. After a pause of this process they have moved along with it, so
-what waits in the socket is read before the peer is judged.
+Deadlines are on the waking clock, and the reader alone judges them, those of the writer included.
+After a pause of this process they have moved along with it, so what waits in the socket is read
+before the peer is judged.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import enum
 import logging
 import math
+import re
 from typing import Protocol
 
 import attrs
@@ -39,6 +42,9 @@ _log = logging.getLogger("manifest")
 _CHUNK = 64 * 1024
 _PARTING = 1.0
 """Seconds for the peer to take the last word and hang up."""
+_REMEMBERED = 1000
+"""Peers about whom the last word in the log is remembered."""
+_CLOSED_WITH_MANIFEST = "the manifest was closed"
 _LINGER = 0.05
 """Seconds for which a heartbeat alone may wait, to share a frame with others."""
 
@@ -50,6 +56,8 @@ class Hub(Protocol):
     environment: Environment
     refused: int
     """How many connections ended because of what the peer sent or was."""
+    said: dict[str, str]
+    """What the log said last about whom, numbers apart, so that attempts do not repeat it."""
 
     @property
     def listening(self) -> str | None:
@@ -112,7 +120,9 @@ class Connection:
         self._options = hub.replica.options
         self._waking = hub.replica.waking
         remote = hub.environment.network.remote(stream)
-        self.protocol = LinkProtocol(hub.replica, seen=remote.host, listening=hub.listening)
+        # The zone of a scoped IPv6 address means something on this host alone.
+        seen = remote.host.partition("%")[0]
+        self.protocol = LinkProtocol(hub.replica, seen=seen, listening=hub.listening)
         self._wake = trio.Event()
         self._urgent = trio.Event()
         self._idle = trio.Event()
@@ -121,6 +131,7 @@ class Connection:
         self._greeted_by = self._waking.now() + self._options.timeouts.handshake
         self._frame_by = math.inf
         self._heard_by = math.inf
+        self._taken_by = math.inf
         self._gone_by = math.inf
         self._receiving = trio.CancelScope()
         # Why this side ended it, where it did.
@@ -144,9 +155,14 @@ class Connection:
         self.wake(urgent=True)
 
     def _hurry(self) -> None:
-        """Give the peer a second to hang up, also where the reader is waiting already."""
+        """Give the peer a second to hang up."""
         self._gone_by = min(self._gone_by, self._waking.now() + _PARTING)
-        self._receiving.deadline = min(self._receiving.deadline, trio.current_time() + _PARTING)
+        self._look_again_within(_PARTING)
+
+    def _look_again_within(self, seconds: float) -> None:
+        """Have the reader judge its deadlines by then, also where it is waiting already."""
+        by = trio.current_time() + seconds
+        self._receiving.deadline = min(self._receiving.deadline, by)
 
     async def wait_flushed(self) -> None:
         """Wait until all that there is to say now has been handed to the operating system."""
@@ -160,7 +176,7 @@ class Connection:
         await self._ended.wait()
 
     async def run(self) -> Exception:
-        """Drive the stream until it ends, close it, and return why it ended."""
+        """Drive the stream until it ends, and return why it ended. It is then to be closed."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write)
@@ -169,7 +185,6 @@ class Connection:
         finally:
             self._ended.set()
             self._idle.set()
-            await trio.aclose_forcefully(self._stream)
         return end
 
     # Reading
@@ -191,6 +206,8 @@ class Connection:
                 self._end = error
                 self._hub.refused += 1
                 self.part("error", str(error))
+                # What came before the fault in the same bytes has been joined.
+                self._hub.gossip(urgent=True)
                 continue
             self._note_arrival(complete=bool(messages))
             for message in messages:
@@ -205,7 +222,8 @@ class Connection:
             left = deadline - self._waking.now()
             if left <= 0:
                 raise trio.TooSlowError(complaint)
-            with trio.move_on_after(left) as self._receiving:
+            # Less than a millisecond may be too little to move the event loop's clock.
+            with trio.move_on_after(max(left, 0.001)) as self._receiving:
                 return bytes(await self._stream.receive_some(_CHUNK))
 
     def _deadline(self) -> tuple[float, str]:
@@ -215,6 +233,10 @@ class Connection:
             (self._greeted_by, f"no Hello from the peer within {timeouts.handshake:g} s"),
             (self._frame_by, f"a frame was not complete within {timeouts.frame:g} s"),
             (self._heard_by, "the peer has been silent for longer than its lease"),
+            (
+                self._taken_by,
+                f"the peer did not take what was sent to it within {timeouts.send:g} s",
+            ),
         )
 
     def _note_arrival(self, *, complete: bool) -> None:
@@ -242,9 +264,11 @@ class Connection:
 
     # Writing
 
+    @trio.lowlevel.enable_ki_protection
     async def _write(self) -> None:
         try:
-            while await self._send_all():
+            while True:
+                await self._send_all()
                 self._idle.set()
                 if self.protocol.parting:
                     await self._stream.send_eof()
@@ -254,22 +278,18 @@ class Connection:
                     await self._urgent.wait()
         except trio.BrokenResourceError as error:
             self._end = self._end or _broke(error)
-        # The reader ends the connection: the peer's last words may still wait to be read.
-        self._hurry()
+            # The reader ends the connection: the peer's last words may still wait to be read.
+            self._hurry()
 
-    async def _send_all(self) -> bool:
-        """Send until there is nothing more to send; False where the peer did not take it in time."""
+    async def _send_all(self) -> None:
+        """Send until there is nothing more to send."""
         self._wake, self._urgent = trio.Event(), trio.Event()
         timeout = self._options.timeouts.send
         while data := self.protocol.bytes_to_send():
-            with trio.move_on_after(timeout) as scope:
-                await self._stream.send_all(data)
-            if scope.cancelled_caught:
-                self._end = LinkError(
-                    f"the peer did not take what was sent to it within {timeout:g} s"
-                )
-                return False
-        return True
+            self._taken_by = self._waking.now() + timeout
+            self._look_again_within(timeout)
+            await self._stream.send_all(data)
+            self._taken_by = math.inf
 
 
 def _broke(error: trio.BrokenResourceError) -> LinkError:
@@ -282,7 +302,7 @@ def _last_words(bye: Bye) -> Exception:
 
 
 class Link:
-    """A link to a peer: supervised while it was dialled, or accepted from a listener."""
+    """A link to a peer, dialled again and again by this side, or accepted from a listener."""
 
     def __init__(self, hub: Hub, address: Address, *, dialled: bool) -> None:
         self._hub = hub
@@ -291,6 +311,10 @@ class Link:
         self._changed = trio.Event()
         self._status = LinkStatus(LinkState.DIALLING, str(address))
         self._past = Traffic()
+        # Whether the peer of the present connection has been announced as Connected or Accepted.
+        self._announced = False
+        # A peer that dials again has another port, and a new link here.
+        self._whom = f"to {address}" if dialled else f"from {address.host}"
         self.dialled = dialled
         """Whether this side connected; else the peer did."""
         self.connection: Connection | None = None
@@ -311,84 +335,118 @@ class Link:
             return self._past
         return self._past + self.connection.traffic
 
+    @property
+    def _is_closed(self) -> bool:
+        return self._status.state is LinkState.CLOSED
+
     def close(self) -> None:
-        """End the link for good. Does not block and may be repeated; the peer is told why."""
-        if self._status.state is LinkState.CLOSED:
+        """End the link for good. Does not block and may be repeated; the peer is told why.
+
+        A link that was accepted is the peer's to make: it may dial again, and has a new link then.
+        """
+        self._close("closed by this side", tell="the link was closed")
+
+    def _close(self, reason: str, *, tell: str) -> None:
+        if self._is_closed:
             return
-        self._become(LinkState.CLOSED, reason="closed by this side")
+        self._become(LinkState.CLOSED, reason=reason)
         if self.connection is not None and self.connection.protocol.peer is not None:
-            self.connection.part("closed", "the link was closed")
+            self.connection.part("closed", tell)
         else:
             self._scope.cancel()
 
     async def wait_synced(self) -> None:
         """Wait until all that the peer held when the link was made has arrived.
 
-        Returns at once on a synced link. `LinkError` once the link is closed. Checkpoints always.
+        Returns at once on a synced link. `LinkError` once the link is closed, which it is as soon
+        as the manifest is. Checkpoints always.
         """
         await trio.lowlevel.checkpoint()
         while self._status.state is not LinkState.SYNCED:
-            if self._status.state is LinkState.CLOSED:
+            if self._is_closed:
                 raise LinkError(f"the link to {self._address} is closed: {self._status.reason}")
             await self._changed.wait()
 
     async def wait_changed(self) -> LinkStatus:
-        """Wait for the next change of the status, and return what it is then. Checkpoints always."""
-        await self._changed.wait()
+        """Wait for the next change of the status, and return what it is then. Checkpoints always.
+
+        Changes that come together are one. The status of a closed link changes no more, and is
+        returned at once.
+        """
+        if self._is_closed:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._changed.wait()
         return self._status
 
     # For the connection that it drives, and the manifest that it belongs to
 
     def met(self, hello: Hello) -> None:
-        """The peer has said who it is."""
-        if self._status.state is LinkState.CLOSED:
+        """Take note that the peer has said who it is."""
+        if self._is_closed:
             return
         self._become(LinkState.CONNECTED, peer=hello.node, peer_name=hello.name, reason=None)
+        self._announced = True
         self._hub.emit(Connected(self) if self.dialled else Accepted(self))
 
     def has_synced(self) -> None:
-        """All that the peer held has arrived."""
-        if self._status.state is LinkState.CLOSED:
+        """Take note that all that the peer held has arrived."""
+        if self._is_closed:
             return
         self._become(LinkState.SYNCED, failures=0)
+        self._hub.said.pop(self._whom, None)
         self._hub.emit(Synced(self))
 
     async def run(self) -> None:
         """Dial, drive, and dial again, until the link is closed or the manifest is."""
-        with self._scope:
-            while self._status.state is not LinkState.CLOSED:
-                self._become(LinkState.DIALLING)
-                stream = await self._dial()
-                if stream is not None:
-                    await self.drive(stream)
-                if self._status.state is not LinkState.CLOSED:
-                    await trio.sleep(self._pause())
+        try:
+            with self._scope:
+                while not self._is_closed:
+                    self._become(LinkState.DIALLING)
+                    stream = await self._dial()
+                    if stream is not None:
+                        await self.drive(stream)
+                    if not self._is_closed:
+                        await trio.sleep(self._pause())
+        finally:
+            # Whoever waits for this link is told, however it came to an end.
+            self._close(_CLOSED_WITH_MANIFEST, tell=_CLOSED_WITH_MANIFEST)
 
     async def serve(self, stream: Stream) -> None:
         """Drive a stream that a listener accepted, to its end."""
-        with self._scope:
-            await self.drive(stream)
-        if self._status.state is not LinkState.CLOSED:
+        try:
+            with self._scope:
+                await self.drive(stream)
+        finally:
             self._become(LinkState.CLOSED)
 
+    @trio.lowlevel.enable_ki_protection
     async def say_goodbye(self) -> None:
-        """Let the peer have all that there is, say Bye, and wait until it has hung up."""
+        """Let the peer have all that there is, say Bye, and wait until it has hung up.
+
+        The link is closed then, so that nothing dials while other peers are still being told.
+        """
         connection = self.connection
         if connection is not None and connection.protocol.peer is not None:
             await connection.wait_flushed()
-            connection.part("closed", "the manifest was closed")
+        connection = self.connection
+        self._close(_CLOSED_WITH_MANIFEST, tell=_CLOSED_WITH_MANIFEST)
+        if connection is not None:
             await connection.wait_ended()
 
     async def drive(self, stream: Stream) -> None:
-        """Run one connection over a stream, and tell how it ended."""
-        connection = self.connection = Connection(self, self._hub, stream)
-        end: Exception = LinkError("closed by this side")
+        """Run one connection over a stream, close it, and tell how it ended."""
+        end: Exception = LinkError(_CLOSED_WITH_MANIFEST)
         try:
-            end = await connection.run()
+            connection = self.connection = Connection(self, self._hub, stream)
+            try:
+                end = await connection.run()
+            finally:
+                self.connection = None
+                self._past += connection.traffic
+                self._lost(end)
         finally:
-            self.connection = None
-            self._past += connection.traffic
-            self._lost(end, connection.protocol.peer)
+            await trio.aclose_forcefully(stream)
 
     async def _dial(self) -> Stream | None:
         seconds = self._hub.replica.options.timeouts.dial
@@ -397,22 +455,32 @@ class Link:
             with trio.fail_after(seconds):
                 return await network.dial(self._address.host, self._address.port)
         except trio.TooSlowError:
-            self._lost(LinkError(f"no answer within {seconds:g} s"), None)
+            self._lost(LinkError(f"no answer within {seconds:g} s"))
         except OSError as error:
-            self._lost(LinkError(f"could not connect: {error}"), None)
+            self._lost(LinkError(f"could not connect: {error}"))
         return None
 
-    def _lost(self, end: Exception, peer: Hello | None) -> None:
+    def _lost(self, end: Exception) -> None:
         reason = str(end)
-        level = logging.WARNING if isinstance(end, LinkRefused) else logging.INFO
-        if reason == self._status.reason:
-            level = logging.DEBUG  # said already, at the attempt before
-        _log.log(level, "%s: link with %s: %s", self._hub.replica.node, self._address, reason)
-        if self._status.state is not LinkState.CLOSED:
+        self._log(reason, logging.WARNING if isinstance(end, LinkRefused) else logging.INFO)
+        if not self._is_closed:
             state = LinkState.REFUSED if isinstance(end, LinkRefused) else LinkState.WAITING
             self._become(state, reason=reason, failures=self._status.failures + 1)
-        if peer is not None:
+        if self._announced:
+            self._announced = False
             self._hub.emit(Disconnected(self, reason))
+
+    def _log(self, reason: str, level: int) -> None:
+        """Log how a connection ended, less loudly where the one before ended so too."""
+        said = self._hub.said
+        # Numbers apart: two clocks are never the same seconds apart at the next attempt.
+        gist = re.sub(r"[0-9]+", "", reason)
+        if said.pop(self._whom, None) == gist:
+            level = logging.DEBUG
+        said[self._whom] = gist
+        if len(said) > _REMEMBERED:
+            del said[next(iter(said))]
+        _log.log(level, "%s: link %s: %s", self._hub.replica.node, self._whom, reason)
 
     def _pause(self) -> float:
         timeouts = self._hub.replica.options.timeouts

@@ -3,70 +3,64 @@
 A link begins with a `Hello` from each side. `Gossip` carries everything that is replicated, and
 `Synced` says that what the peer lacked at its Hello has been sent. `Bye` is the last word, with the
 reason for a person to read.
+
+The types of the fields of `Hello` and `Bye` are what a decoder holds a peer to. Gossip has a denser
+form on the wire, which is described and checked in wire.py.
 """
 
 from __future__ import annotations
 
+import re
+
 import attrs
 
+from .codec import Digits, Name, Place, Positive, Reason
 from .crdt import Delta
-from .records import Record, valid_node_id
+from .records import Record
 
-__all__ = ["Bye", "Gossip", "Hello", "Lease", "Message", "Synced"]
+__all__ = ["Bye", "Gossip", "Hello", "Lease", "Message", "Synced", "one_line"]
 
-_MAX_TEXT = 255
-_MAX_TIME = 2**63 - 1
-
-
-def _positive(_: object, attribute: attrs.Attribute[int], value: int) -> None:
-    if not 0 < value <= _MAX_TIME:
-        raise ValueError(f"{attribute.name} must be 1 to 2^63 - 1, got {value}")
+# What ends a line, moves a cursor or turns the direction of text; and lone surrogates.
+_UNRULY = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def _short(_: object, attribute: attrs.Attribute[str | None], value: str | None) -> None:
-    if value is not None and len(value) > _MAX_TEXT:
-        raise ValueError(f"{attribute.name} has at most {_MAX_TEXT} characters, got {len(value)}")
+def one_line(text: str) -> str:
+    r"""Return a text with a blank for each character that could upset a log or a terminal.
 
-
-def _node(_: object, attribute: attrs.Attribute[str], value: str) -> None:
-    if not valid_node_id(value):
-        raise ValueError(f"{attribute.name} must be 24 upper-case hex digits, got {value!r:.80}")
-
-
-def _context(_: object, attribute: attrs.Attribute[dict[str, int]], value: dict[str, int]) -> None:
-    for node, time in value.items():
-        if not valid_node_id(node) or not 0 < time <= _MAX_TIME:
-            raise ValueError(f"{attribute.name} maps node ids to times, got {node!r:.80}: {time}")
+    >>> one_line("no\x1b[2Jway\n")
+    'no [2Jway '
+    """
+    return _UNRULY.sub(" ", text)
 
 
 @attrs.frozen(kw_only=True)
 class Hello:
     """Who is speaking, what it needs of a peer, and how far it has reflected whom."""
 
-    protocol: int = attrs.field(validator=_positive)
+    protocol: Positive
     """The newest version of the protocol that the sender speaks."""
-    oldest: int = attrs.field(validator=_positive)
+    oldest: Positive
     """The oldest version that it still speaks."""
-    cluster: str = attrs.field(validator=_short)
-    node: str = attrs.field(validator=_node)
-    born: int = attrs.field(validator=_positive)
+    cluster: Name
+    node: Digits
+    born: Positive
     """Hybrid time at which the node was opened."""
-    clock: int = attrs.field(validator=_positive)
+    clock: Positive
     """Physical time of the sender, in milliseconds since 1970."""
-    retention: int = attrs.field(validator=_positive)
+    retention: Positive
     """How long tombstones are kept, in milliseconds: the same in the whole cluster."""
-    record_bytes: int = attrs.field(validator=_positive)
+    record_bytes: Positive
     """The largest record: the same in the whole cluster."""
-    frame_bytes: int = attrs.field(validator=_positive)
+    frame_bytes: Positive
     """The largest frame that the sender accepts."""
-    lease: int = attrs.field(validator=_positive)
+    lease: Positive
     """How long the sender may be silent, in milliseconds, before it is taken for dead."""
-    name: str | None = attrs.field(default=None, validator=_short)
-    listening: str | None = attrs.field(default=None, validator=_short)
+    name: Name | None = None
+    listening: Place | None = None
     """Where the sender accepts links, as `host:port`."""
-    seen: str | None = attrs.field(default=None, validator=_short)
+    seen: Place | None = None
     """The address at which the sender sees the receiver."""
-    context: dict[str, int] = attrs.field(factory=dict, validator=_context)
+    context: dict[Digits, Positive] = attrs.field(factory=dict)
     """The digest: the sender's context, or as much of it as fits; claiming less is always safe."""
 
 
@@ -74,9 +68,9 @@ class Hello:
 class Bye:
     """The last message on a link."""
 
-    code: str = attrs.field(validator=_short)
+    code: Name = attrs.field(converter=one_line)
     """`closed`, `refused` or `error`."""
-    reason: str
+    reason: Reason = attrs.field(converter=one_line)
     """Why, in words."""
 
 
@@ -91,7 +85,7 @@ class Lease:
 
     node: str
     time: int
-    """The node's context time with which the lease was given; a lease counts only if it is newer."""
+    """The node's context time with which it was given: of two leases the newer one counts."""
     remaining: int
     """Milliseconds; 0 for a node that has left."""
     born: int = 0

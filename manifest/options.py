@@ -6,32 +6,41 @@ bad value is a ValueError that says what was given and what is right.
 
 from __future__ import annotations
 
-import math
 import re
+from ipaddress import IPv6Address
 from typing import Any
 
 import attrs
 
+from .records import MAX_PORT, UNPRINTABLE, check_address
+
 __all__ = ["Advertised", "Limits", "Options", "Timeouts", "parse_advertise"]
 
-_NAME = re.compile(r"[^\x00-\x20\x7f-\xa0\ud800-\udfff]+")
+_LEAST_SECONDS, _MOST_SECONDS = 0.001, 1e9
 _MAX_NAME_BYTES = 100
 
+_HOST_AND_PORT = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*))(?::([0-9]{1,5}))?")
 
-def _seconds(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not math.isfinite(value)
-        or not 0.001 <= value <= 1e9
-    ):
+
+def _is_seconds(value: object) -> bool:
+    # Compared before anything is computed: no float holds 10**400, and NaN compares false.
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and _LEAST_SECONDS <= value <= _MOST_SECONDS
+    )
+
+
+def _seconds(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not _is_seconds(value):
         raise ValueError(
-            f"{attribute.name} is a number of seconds from 0.001 to 1e9, got {value!r:.80}"
+            f"{attribute.name} is a number of seconds from {_LEAST_SECONDS:g} to "
+            f"{_MOST_SECONDS:,.0f}, got {value!r:.80}"
         )
 
 
 def _count(least: int) -> Any:
-    def check(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
         if type(value) is not int or not least <= value < 2**31:
             raise ValueError(
                 f"{attribute.name} is an integer from {least} to 2^31 - 1, got {value!r:.80}"
@@ -40,18 +49,29 @@ def _count(least: int) -> Any:
     return check
 
 
-def _word(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+def _word(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if value is None and attribute.default is None:
         return
     if (
         type(value) is not str
-        or not _NAME.fullmatch(value)
+        or not value
+        or UNPRINTABLE.search(value)
         or len(value.encode()) > _MAX_NAME_BYTES
     ):
         raise ValueError(
             f"{attribute.name} is 1 to {_MAX_NAME_BYTES} bytes of text without blanks or control "
             f"characters, got {value!r:.80}"
         )
+
+
+def _instance_of(kind: type) -> Any:
+    def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, kind):
+            raise ValueError(
+                f"{attribute.name} is made by manifest.{kind.__name__}(...), got {value!r:.80}"
+            )
+
+    return check
 
 
 @attrs.frozen(kw_only=True)
@@ -100,29 +120,42 @@ class Advertised:
 
 
 def parse_advertise(text: object) -> Advertised:
-    """Return what "host", "host:port", "[v6]:port" or "[v6]" says; ValueError otherwise.
+    """Return what "host", "host:port", "[v6]:port" or "v6" says; ValueError otherwise.
 
     >>> parse_advertise("example.org:8080")
     Advertised(host='example.org', port=8080)
     >>> parse_advertise("[2001:db8::1]:8080").host, parse_advertise("2001:db8::1").host
     ('2001:db8::1', '2001:db8::1')
     """
-    if isinstance(text, str):
-        match = re.fullmatch(r"\[([^\[\]\s]+)\](?::(\d{1,5}))?|([^:\s\[\]]+)(?::(\d{1,5}))?", text)
-        if match:
-            host, port = match[1] or match[3], match[2] or match[4]
-            if port is None or 1 <= int(port) <= 65535:
-                return Advertised(host, int(port) if port else None)
-        elif text.count(":") > 1 and not re.search(r"[\[\]\s]", text):
-            return Advertised(text)
-    raise ValueError(
-        'advertise is "host", "host:port" or "[IPv6 address]:port" with a port from 1 to 65535, '
-        f"got {text!r:.80}"
-    )
+    try:
+        return _advertised(text)
+    except ValueError:
+        raise ValueError(
+            'advertise is "host", "host:port" or "[IPv6 address]:port" with a port from 1 to '
+            f"{MAX_PORT}, got {text!r:.80}"
+        ) from None
+
+
+def _advertised(text: object) -> Advertised:
+    if not isinstance(text, str):
+        raise ValueError
+    match = _HOST_AND_PORT.fullmatch(text)
+    bracketed, plain, port = match.groups() if match else (text, None, None)
+    if bracketed is not None:
+        IPv6Address(bracketed)
+    if port is not None and not 1 <= int(port) <= MAX_PORT:
+        raise ValueError
+    return Advertised(check_address(bracketed or plain), int(port) if port else None)
 
 
 def _to_advertised(value: object) -> Advertised | None:
     return None if value is None else parse_advertise(value)
+
+
+def _default_skew(options: Options) -> float:
+    # A retention that is wrong is reported by its own validator, which runs later.
+    right = _is_seconds(options.retention)
+    return max(_LEAST_SECONDS, min(60.0, options.retention / 4)) if right else 60.0
 
 
 @attrs.frozen(kw_only=True)
@@ -141,17 +174,12 @@ class Options:
     """Host, and port if need be, to tell others instead of what is bound."""
     retention: float = attrs.field(default=3600.0, validator=_seconds)
     """How long tombstones are kept, in seconds. The same in the whole cluster."""
-    max_clock_skew: float = attrs.field(validator=_seconds)
-    """How far apart the clocks of two manifests may be, in seconds."""
-    limits: Limits = attrs.field(factory=Limits, validator=attrs.validators.instance_of(Limits))
-    timeouts: Timeouts = attrs.field(
-        factory=Timeouts, validator=attrs.validators.instance_of(Timeouts)
+    max_clock_skew: float = attrs.field(
+        default=attrs.Factory(_default_skew, takes_self=True), validator=_seconds
     )
-
-    @max_clock_skew.default
-    def _default_skew(self) -> float:
-        # A retention that is no number is reported by its own validator, which runs later.
-        return min(60.0, self.retention / 4) if isinstance(self.retention, int | float) else 60.0
+    """How far apart the clocks of two manifests may be, in seconds."""
+    limits: Limits = attrs.field(factory=Limits, validator=_instance_of(Limits))
+    timeouts: Timeouts = attrs.field(factory=Timeouts, validator=_instance_of(Timeouts))
 
     def __attrs_post_init__(self) -> None:
         if self.retention < 2 * self.lease:

@@ -21,6 +21,9 @@ The cursor
 Nothing goes back
     What arrived on this link lies in known stretches of the journal, so its own entries are skipped
     without remembering one of them, and an entry that changed since has moved out of the stretch.
+    What the peer wrote itself is never sent to it, by whichever way it came.
+
+docs/protocol.md tells the whole of it, with what can and what cannot be promised.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from datetime import UTC, datetime
 
 import attrs
 
+from .crdt import to_milliseconds
 from .errors import LinkError, LinkRefused, ManifestError
 from .frames import HEADER_BYTES, FrameReader, frame
 from .messages import Bye, Gossip, Hello, Message, Synced
@@ -42,11 +46,10 @@ HELLO_BYTES = 64 * 1024
 """The largest Hello; before it, neither side knows what frames the other accepts."""
 
 _PART_BYTES = 64 * 1024
-"""How much is packed at a time, however much larger frames may be, so that neither end blocks for long."""
+"""How much is packed at a time, however large frames may be: neither end is to block for long."""
 
-_MAX_REASON = 1000
-_ALWAYS = 2**63
-"""Later than every time that there is."""
+_REASON_BYTES = 700
+"""How much of a reason is sent: a whole Bye fits the smallest frame that a peer may ask for."""
 
 
 @attrs.define
@@ -72,8 +75,8 @@ class LinkProtocol:
         self, replica: Replica, *, seen: str | None = None, listening: str | None = None
     ) -> None:
         self._replica = replica
-        limit = replica.options.limits.frame_bytes
-        self._frames = FrameReader(max(limit, HELLO_BYTES))
+        # Who has not said Hello gets no larger buffer than that takes.
+        self._frames = FrameReader(HELLO_BYTES)
         self._queued: list[bytes] = []
         self._cursor = 0
         # Up to where contexts have been sent; behind the cursor only within one walk.
@@ -102,8 +105,8 @@ class LinkProtocol:
     def receive_data(self, data: bytes) -> list[Message]:
         """Take bytes from the stream, apply what they say, and return the messages.
 
-        `LinkError` (or what `LWWMap.join` raises) where they cannot be accepted. What came before the
-        fault has been applied, of the faulty message nothing; a Bye is ready to be sent and
+        `LinkError`, or what `LWWMap.join` raises, where they cannot be accepted. What came before
+        the fault has been applied, of the faulty message nothing; a Bye is ready to be sent and
         nothing more is to be received.
         """
         self.traffic.bytes_received += len(data)
@@ -128,8 +131,7 @@ class LinkProtocol:
             case Hello() if self.peer is None:
                 self._check(message)
                 self.peer = message
-                # Its own writes it has reflected, however far they have come round a ring.
-                self._known = {**message.context, message.node: _ALWAYS}
+                self._known = dict(message.context)
                 self._frames.limit = self._replica.options.limits.frame_bytes
             case _ if self.peer is None or isinstance(message, Hello):
                 raise LinkError(
@@ -157,8 +159,8 @@ class LinkProtocol:
             raise LinkRefused(f"this address is the manifest itself, {hello.node}")
         if hello.oldest > PROTOCOL or hello.protocol < PROTOCOL:
             raise LinkRefused(
-                f"no common protocol: {replica.node} speaks version {PROTOCOL}, {hello.node} speaks "
-                f"{hello.oldest} to {hello.protocol}; upgrade the older of the two"
+                f"no common protocol: {replica.node} speaks version {PROTOCOL}, {hello.node} "
+                f"speaks {hello.oldest} to {hello.protocol}; upgrade the older of the two"
             )
         if hello.cluster != options.cluster:
             raise LinkRefused(
@@ -177,26 +179,29 @@ class LinkProtocol:
         self._check_clock(hello)
 
     def _check_clock(self, hello: Hello) -> None:
-        physical = self._replica.physical
-        limit = int(self._replica.options.max_clock_skew * 1000)
-        mine = physical.now()
-        if abs(mine - hello.clock) <= limit:
-            return
-        if abs(physical.wall() - hello.clock) <= limit:
+        replica, physical = self._replica, self._replica.physical
+        limit = int(replica.options.max_clock_skew * 1000)
+        if abs(physical.now() - hello.clock) > limit >= abs(physical.wall() - hello.clock):
             # The peer and this machine's wall clock agree: what is wrong is the anchor.
-            self._replica.anchor()
-            return
-        raise LinkRefused(
-            f"clocks are {abs(mine - hello.clock) / 1000:.1f} s apart and may be "
-            f"{limit / 1000:g} s: {_time(mine)} at {self._replica.node}, {_time(hello.clock)} at "
-            f"{hello.node}; set both machines' clocks (NTP)"
-        )
+            replica.anchor()
+        mine = physical.now()
+        if abs(mine - hello.clock) > limit:
+            raise LinkRefused(
+                f"clocks are {abs(mine - hello.clock) / 1000:.1f} s apart and may be "
+                f"{limit / 1000:g} s: {_time(mine)} at {replica.node}, {_time(hello.clock)} at "
+                f"{hello.node}; set both machines' clocks (NTP)"
+            )
+        ahead = to_milliseconds(replica.clock.now()) - mine
+        if ahead > limit:
+            raise LinkRefused(
+                f"the clock at {replica.node} was set back, to {_time(mine)}, and its writes bear "
+                f"times up to {ahead / 1000:.1f} s later, which no peer accepts; open it anew"
+            )
 
     # Sending
 
     def bytes_to_send(self) -> bytes:
-        """Return what to write to the stream now, at most about one frame of gossip; b"" for
-        nothing.
+        """Return what to write to the stream now, about one frame of gossip; b"" for nothing.
 
         What is returned counts as sent: write all of it, or close the stream and forget this
         object.
@@ -207,7 +212,7 @@ class LinkProtocol:
         elif self.peer is None or self._said_bye:
             return b""
         else:
-            data = self._gossip()
+            data = self._gossip(self.peer)
         self.traffic.bytes_sent += len(data)
         return data
 
@@ -233,7 +238,8 @@ class LinkProtocol:
         """Say Bye, once; only that remains to be sent."""
         if not self._said_bye:
             self._said_bye = True
-            self._say(Bye(code=code, reason=reason[:_MAX_REASON]))
+            short = reason.encode(errors="replace")[:_REASON_BYTES].decode(errors="ignore")
+            self._say(Bye(code=code, reason=short))
 
     def _say(self, message: Message) -> None:
         self._queued.append(frame(encode_message(message)))
@@ -260,12 +266,12 @@ class LinkProtocol:
         digest = {mark.node: mark.time for mark in list(replica.map.moved())[-room:]}
         self._say(attrs.evolve(hello, context=digest))
 
-    def _gossip(self) -> bytes:
+    def _gossip(self, peer: Hello) -> bytes:
         replica = self._replica
         if self._marked == replica.map.position and not self._keepalive:
             return self._synced()
-        packer = self._packer()
-        if not self._pack_entries(packer):
+        packer = self._packer(peer)
+        if not self._pack_entries(packer, peer):
             return frame(packer.payload(horizon=0))
         self._pack_marks(packer)
         if not packer and not self._keepalive:
@@ -280,20 +286,22 @@ class LinkProtocol:
         self._said_synced = True
         return frame(encode_message(Synced()))
 
-    def _packer(self) -> GossipPacker:
-        assert self.peer is not None
+    def _packer(self, peer: Hello) -> GossipPacker:
         limits = self._replica.options.limits
-        limit = min(limits.frame_bytes, self.peer.frame_bytes, _PART_BYTES)
+        limit = min(limits.frame_bytes, peer.frame_bytes, _PART_BYTES)
         limit = max(limit, limits.record_bytes + 512) - HEADER_BYTES
         return GossipPacker(limit, base=self._replica.clock.now())
 
-    def _pack_entries(self, packer: GossipPacker) -> bool:
+    def _pack_entries(self, packer: GossipPacker, peer: Hello) -> bool:
         """Pack what lies behind the cursor; False where the rest does not fit."""
         for position, entry in self._replica.map.journal(self._cursor):
             while self._theirs and self._theirs[0][1] < position:
                 self._theirs.popleft()
             arrived_here = bool(self._theirs) and self._theirs[0][0] < position
-            covered = entry.stamp.time <= self._known.get(entry.stamp.node, 0)
+            time, node = entry.stamp
+            # Its own writes it has reflected, however far they came round a ring. Its own marks are
+            # sent all the same: by them it learns that another process uses its id.
+            covered = node == peer.node or time <= self._known.get(node, 0)
             if not arrived_here and not covered:
                 if not packer.add_entry(entry):
                     return False
@@ -303,7 +311,7 @@ class LinkProtocol:
         return True
 
     def _pack_marks(self, packer: GossipPacker) -> None:
-        """Pack the contexts that moved, each with its lease. Only once all entries are on their way."""
+        """Pack the contexts that moved, each with its lease, once all entries are on their way."""
         for mark in self._replica.map.moved(self._marked):
             known = self._known.get(mark.node, 0)
             if mark.time > known:

@@ -1,7 +1,7 @@
 """What is asked for: a name, a version or range of it, or a partial record.
 
 A query is parsed once and then matched against services; a textual one is cached. The view decides
-which services to match at all, from the indexes that the query's `name`, `id` and `owner` point to.
+which services to match at all, from the indexes that the query's `name`, `id` and `port` point to.
 """
 
 from __future__ import annotations
@@ -11,23 +11,35 @@ from functools import lru_cache
 from typing import Any
 
 import attrs
+import semver
 
 from .codec import pack_data, unpack_data
 from .records import Service, parse_role, split_role
-from .versions import Range, parse_range
+from .versions import Range, parse_range, precedence
 
 __all__ = ["Query", "parse_query"]
 
-_FIELDS = ("id", "role", "name", "version", "address", "port", "owner", "timestamp", "persistent")
+# The fields of a service, and what each may be compared with.
+_FIELDS: dict[str, tuple[type, ...]] = {
+    "id": (str,),
+    "role": (str,),
+    "name": (str,),
+    "version": (str, semver.Version, type(None)),
+    "address": (str, type(None)),
+    "port": (int, type(None)),
+    "owner": (str,),
+    "timestamp": (int,),
+    "persistent": (bool,),
+    "data": (Mapping,),
+}
 
 
 @attrs.frozen
 class Query:
-    """What a service must be like."""
+    """What a service must be like: all of this at once."""
 
-    text: str
     name: str | None = None
-    range: Range | None = None
+    ranges: tuple[Range, ...] = ()
     fields: Mapping[str, Any] = attrs.field(factory=dict)
     """Fields of `Service` and what they must equal."""
     data: Mapping[str, Any] = attrs.field(factory=dict)
@@ -37,28 +49,46 @@ class Query:
         """Tell whether a service is what was asked for."""
         if self.name is not None and service.name != self.name:
             return False
-        if self.range is not None and not (service.version and self.range.allows(service.version)):
-            return False
-        if any(not _same(getattr(service, field), value) for field, value in self.fields.items()):
-            return False
-        if not self.data:
-            return True
-        data = service.data
-        return all(key in data and _same(data[key], value) for key, value in self.data.items())
+        if self.ranges:
+            key = precedence(service.version)
+            if not all(wanted.covers(key) for wanted in self.ranges):
+                return False
+        return self.matches_rest(service)
+
+    def matches_rest(self, service: Service) -> bool:
+        """Tell the same of a service whose name and version are known to match."""
+        for field, value in self.fields.items():
+            if getattr(service, field) != value:
+                return False
+        if self.data:
+            data = service.data
+            for key, value in self.data.items():
+                if key not in data or not _same(data[key], value):
+                    return False
+        return True
 
 
 def _same(mine: Any, asked: Any) -> bool:
-    """Compare without taking True for 1: in JSON they differ."""
+    """Compare as JSON does, where True is not 1, but 1.0 is."""
+    if isinstance(mine, list) and isinstance(asked, list):
+        return len(mine) == len(asked) and all(map(_same, mine, asked))
+    if isinstance(mine, dict) and isinstance(asked, dict):
+        return mine.keys() == asked.keys() and all(_same(mine[key], asked[key]) for key in asked)
     return bool(mine == asked) and isinstance(mine, bool) == isinstance(asked, bool)
 
 
 def parse_query(query: object) -> Query:
     """Return the query that a text or a mapping stands for. ValueError where it stands for none.
 
+    Build metadata in a version does not count, as in npm. A mapping has fields of `Service`, whose
+    `role` and `version` may be ranges; any other key is one of its data, and so is every key in a
+    mapping under "data".
+
     >>> parse_query("web@^1.2").name
     'web'
-    >>> sorted(parse_query({"role": "web", "zone": "eu", "port": 80}).fields)
-    ['port']
+    >>> query = parse_query({"role": "web", "port": 80, "zone": "eu", "data": {"port": 1}})
+    >>> query.name, query.fields, query.data
+    ('web', {'port': 80}, {'zone': 'eu', 'port': 1})
     """
     if isinstance(query, str):
         return _parse_text(query)
@@ -74,22 +104,30 @@ def parse_query(query: object) -> Query:
 def _parse_text(text: str) -> Query:
     name, separator, wanted = split_role(text)
     parse_role(name)
-    return Query(text, name, parse_range(wanted) if separator else None)
+    return Query(name, (parse_range(wanted),) if separator else ())
 
 
 def _parse_partial(partial: Mapping[Any, Any]) -> Query:
-    fields = {key: partial[key] for key in _FIELDS if key in partial}
-    query = _parse_text(fields.pop("role")) if isinstance(fields.get("role"), str) else Query("")
-    nested = partial.get("data", {})
-    if not isinstance(nested, Mapping):
-        raise ValueError(f'"data" in a query is a mapping of what to match, got {nested!r:.80}')
-    data = {key: value for key, value in partial.items() if key not in (*_FIELDS, "data")}
-    data.update(nested)
-    name, wanted = query.name, query.range
-    if isinstance(fields.get("name"), str) and name is None:
+    fields = {field: partial[field] for field in _FIELDS if field in partial}
+    for field, value in fields.items():
+        _check(field, value)
+    data = {key: value for key, value in partial.items() if key not in _FIELDS}
+    data.update(fields.pop("data", {}))
+    query = _parse_text(fields.pop("role")) if "role" in fields else Query()
+    name, ranges = query.name, query.ranges
+    if name is None and "name" in fields:
         name = fields.pop("name")
-    if isinstance(fields.get("version"), str) and wanted is None:
-        wanted = parse_range(fields.pop("version"))
+    if fields.get("version") is not None:
+        ranges = (*ranges, parse_range(str(fields.pop("version"))))
     # Packed and unpacked, so that a tuple matches the list that it was registered as.
-    data = unpack_data(pack_data(data))
-    return Query(f"{dict(partial)!r:.200}", name, wanted, fields, data)
+    return Query(name, ranges, fields, unpack_data(pack_data(data)))
+
+
+def _check(field: str, value: object) -> None:
+    allowed = _FIELDS[field]
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        names = (kind.__name__ for kind in allowed if kind is not type(None))
+        raise ValueError(
+            f'"{field}" in a query is of type {" or ".join(names)}'
+            f"{', or None' if type(None) in allowed else ''}, got {value!r:.80}"
+        )

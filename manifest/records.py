@@ -14,17 +14,21 @@ Ids and keys
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import attrs
 import semver
 
-from .codec import EMPTY_DATA, JSON, unpack_data
+from .codec import EMPTY_DATA, JSON, decoder
 from .crdt import Entry, Stamp, to_milliseconds
 from .versions import parse_version
 
 __all__ = [
     "MAX_ID_BYTES",
+    "MAX_PORT",
+    "UNPRINTABLE",
     "Record",
     "Service",
     "check_address",
@@ -41,12 +45,26 @@ __all__ = [
 ]
 
 MAX_ID_BYTES = 255
+MAX_PORT = 65535
 _MAX_ROLE_BYTES = 255
+_MAX_ADDRESS = 255
+_MAX_SHOWN_DATA = 80
 _PERSISTENT = "*"
 
 _NODE_ID = re.compile(r"[0-9A-F]{24}")
 _OWNER_BOUND = re.compile(r"([0-9A-F]{24})\.(?:0|[1-9][0-9]{0,18})")
-_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff]")
+
+UNPRINTABLE = re.compile(
+    r"[\x00-\x20\x7f-\xa0\xad\u061c\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000"
+    r"\ud800-\udfff\ufeff]"
+)
+"""What no id, role, address or name contains: blanks, control characters, those that are invisible
+or turn the direction of text, and lone surrogates. Spelled out, for `str.isprintable` differs
+between versions of Python, and what one replica accepts all must.
+"""
+
+# A record's data was checked when it was packed here or came off the wire.
+_unpack: Callable[[bytes], dict[str, JSON]] = decoder(dict[str, Any], "data")
 
 
 @attrs.frozen
@@ -85,11 +103,14 @@ class Service:
     _packed: bytes = attrs.field(alias="packed")
 
     def __repr__(self) -> str:
-        where = (
-            "" if self.address is None and self.port is None else f" at {self.address}:{self.port}"
-        )
-        data = f" {self.data}" if self.data else ""
-        return f"<Service {self.id} {self.role}{where}{data}>"
+        host = self.address or ""
+        if ":" in host:
+            host = f"[{host}]"
+        where = host if self.port is None else f"{host}:{self.port}"
+        data = "" if self._packed == EMPTY_DATA else str(self.data)
+        if len(data) > _MAX_SHOWN_DATA:
+            data = f"{data[:_MAX_SHOWN_DATA]}..."
+        return f"<Service {self.id} {self.role}{where and f' at {where}'}{data and f' {data}'}>"
 
     @classmethod
     def of(cls, key: str, stamp: Stamp, record: Record) -> Service:
@@ -108,17 +129,17 @@ class Service:
     @property
     def name(self) -> str:
         """The role without its version."""
-        return parse_role(self.role)[0]
+        return _parse_role(self.role)[0]
 
     @property
     def version(self) -> semver.Version | None:
         """The version in the role, if it has one."""
-        return parse_role(self.role)[1]
+        return _parse_role(self.role)[1]
 
     @property
     def data(self) -> dict[str, JSON]:
-        """What the owner attached: a fresh copy at each access, so that changing it changes nothing."""
-        return unpack_data(self._packed)
+        """What the owner attached: a fresh copy at each access, which may be changed freely."""
+        return _unpack(self._packed)
 
 
 def service_of(entry: Entry[str, Record]) -> Service | None:
@@ -128,7 +149,6 @@ def service_of(entry: Entry[str, Record]) -> Service | None:
     )
 
 
-@lru_cache(maxsize=4096)
 def parse_role(role: str) -> tuple[str, semver.Version | None]:
     """Return the name and the version of a role. ValueError where either is malformed.
 
@@ -139,10 +159,16 @@ def parse_role(role: str) -> tuple[str, semver.Version | None]:
     """
     if type(role) is not str:
         raise ValueError(f'a role is text such as "web@1.2.3" or "web", got {role!r:.80}')
+    return _parse_role(role)
+
+
+@lru_cache(maxsize=4096)
+def _parse_role(role: str) -> tuple[str, semver.Version | None]:
     name, separator, version = split_role(role)
-    if name in ("", "@") or _UNPRINTABLE.search(role):
+    if name in ("", "@") or UNPRINTABLE.search(role):
         raise ValueError(
-            f'a role is "name@version" or "name", without blanks or control characters, got {role!r:.80}'
+            'a role is "name@version" or "name", without blanks or control characters, got '
+            f"{role!r:.80}"
         )
     if len(role.encode()) > _MAX_ROLE_BYTES:
         raise ValueError(f"a role has at most {_MAX_ROLE_BYTES} bytes, got {len(role.encode())}")
@@ -196,7 +222,7 @@ def is_persistent(key: str) -> bool:
 
 def check_id(id: object) -> str:
     """Return a service id, or raise a ValueError that says what is right."""
-    if type(id) is not str or not id or id[0] == _PERSISTENT or _UNPRINTABLE.search(id):
+    if type(id) is not str or not id or id[0] == _PERSISTENT or UNPRINTABLE.search(id):
         raise ValueError(
             "an id is text without blanks or control characters that does not begin with "
             f"{_PERSISTENT!r}, got {id!r:.80}"
@@ -211,8 +237,8 @@ def check_address(address: object) -> str:
     if (
         type(address) is not str
         or not address
-        or _UNPRINTABLE.search(address)
-        or len(address) > 255
+        or UNPRINTABLE.search(address)
+        or len(address) > _MAX_ADDRESS
     ):
         raise ValueError(
             f"an address is a host name or an IP address, got {address!r:.80}; leave it out, or "
@@ -223,6 +249,6 @@ def check_address(address: object) -> str:
 
 def check_port(port: object) -> int:
     """Return a port, or raise a ValueError that says what is right."""
-    if type(port) is not int or not 1 <= port <= 65535:
-        raise ValueError(f"a port is an integer from 1 to 65535, got {port!r:.80}")
+    if type(port) is not int or not 1 <= port <= MAX_PORT:
+        raise ValueError(f"a port is an integer from 1 to {MAX_PORT}, got {port!r:.80}")
     return port

@@ -1,8 +1,8 @@
 """The manifest: a registry that an application opens, writes, reads, and listens to.
 
-`open_manifest` owns one nursery. Listeners, links and the pulse are its children: a failing link never fails
-the manifest, a bug in this library does, as `ManifestInternalError`. The application's own
-exceptions pass through bare, and so does cancellation.
+`open_manifest` owns one nursery. Listeners, links and the pulse are its children: a failing link
+never fails the manifest, a bug in this library does, as `ManifestInternalError`. The application's
+own exceptions pass through bare, and so does cancellation.
 
 What only reads or writes memory is a plain function: it has happened when it returns, here at
 once and at the peers as soon as the links have carried it.
@@ -11,7 +11,7 @@ once and at the peers as soon as the links have carried it.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
@@ -35,10 +35,10 @@ from .records import (
     check_address,
     check_id,
     check_port,
-    id_of,
     key_of,
     owner_of,
     parse_role,
+    service_of,
 )
 from .replica import Replica
 from .structure import structure_role
@@ -55,6 +55,9 @@ __all__ = [
 ]
 
 _log = logging.getLogger("manifest")
+
+_ADDRESS_BYTES = 255
+"""The longest address of this host that is believed."""
 
 
 class _Unset:
@@ -92,6 +95,7 @@ class Statistics:
     """Manifests that are believed to be alive, this one included."""
     links: tuple[LinkStatistics, ...]
     bytes_sent: int
+    """Over all links since the manifest was opened, those that have ended included."""
     bytes_received: int
     subscribers: int
     lag: int
@@ -99,9 +103,9 @@ class Statistics:
     merged: int
     """Events that were merged because a subscriber lagged, all present subscribers together."""
     refused: int
-    """Connections that ended because of what the peer sent or was, since the manifest was opened."""
+    """Connections that ended because of what the peer sent or was, since opening."""
     paused: float
-    """Seconds in which this process did not run, since the manifest was opened."""
+    """Seconds in which this process did not run, since opening."""
     displaced_by: str | None
     """Id of the later-born manifest of the same name that is believed instead of this one."""
 
@@ -110,9 +114,13 @@ class Listener:
     """A port on which peers are accepted, until it or the manifest is closed."""
 
     def __init__(
-        self, addresses: tuple[Address, ...], scope: trio.CancelScope, service: Service
+        self,
+        addresses: tuple[Address, ...],
+        service: Service,
+        close: Callable[[Listener], None],
     ) -> None:
-        self._scope = scope
+        self._close = close
+        self._unbound = trio.Event()
         self.addresses: tuple[Address, ...] = addresses
         """What is bound; each has `host` and `port` and reads `host:port`."""
         self.service = service
@@ -124,8 +132,12 @@ class Listener:
         return self.addresses[0].port
 
     def close(self) -> None:
-        """Accept no more peers and free the registration. Links that were accepted go on."""
-        self._scope.cancel()
+        """Accept no more peers and free the registration. Links that were accepted go on.
+
+        Does not block and may be repeated. The port is free once other tasks have had their turn;
+        `Manifest.listen` waits for that.
+        """
+        self._close(self)
 
     def __repr__(self) -> str:
         return f"<Listener on {', '.join(map(str, self.addresses))}>"
@@ -148,14 +160,18 @@ class Manifest:
         self._nursery: trio.Nursery
         self._subscriptions: dict[Subscription, None] = {}
         self._links: dict[Link, None] = {}
-        self._listeners: dict[Listener, list[trio.abc.Listener[Stream]]] = {}
+        self._listeners: dict[Listener, trio.CancelScope] = {}
+        self._unbinding: dict[Listener, None] = {}
         self._changed = trio.Event()
         self._ids = 0
         self._waiting: dict[str, _Waiting] = {}
         self._own_address: str | None = None
+        self._past = Traffic()
         self.refused = 0
+        self.said: dict[str, str] = {}
         self._displaced_by: str | None = None
         self._closing = False
+        self._ended = trio.Event()
         self._closed = trio.Event()
         self._picks: dict[str, int] = {}
         self._picked = 0
@@ -179,30 +195,31 @@ class Manifest:
 
     # Links
 
-    async def listen(
-        self, port: int = 3100, host: str = "0.0.0.0"
-    ) -> Listener:  # the documented default
+    async def listen(self, port: int = 3100, host: str = "0.0.0.0") -> Listener:
         """Accept links from peers; bound when it returns. Port 0 binds any free one.
 
         Registers `manifest@<version>` with the address and port that others can use. OSError
-        where the port cannot be bound. Cancelled, it leaves nothing bound.
+        where the port cannot be bound, ValueError for a port or host that cannot be one.
+        Checkpoints always; cancelled, it leaves nothing bound.
         """
         self._check_open()
-        if port != 0:
+        if port != 0 or type(port) is not int:
             check_port(port)
         check_address(host)
+        await trio.lowlevel.checkpoint()
+        for listener in tuple(self._unbinding):
+            await listener._unbound.wait()
         network = self.environment.network
         sockets = await network.listen(host, port)
-        addresses = tuple(network.bound(each) for each in sockets)
-        if self._own_address is None:
-            self._own_address = self._address_of_listener(addresses)
-            self._register_waiting()
-        advertised = self._options.advertise
-        shown = advertised.port if advertised is not None and advertised.port else addresses[0].port
-        service = self.register(f"manifest@{__version__}", port=shown)
-        scope = trio.CancelScope()
-        listener = Listener(addresses, scope, service)
-        self._listeners[listener] = sockets
+        try:
+            self._check_open()
+            addresses = tuple(network.bound(each) for each in sockets)
+            listener = Listener(addresses, self._register_listener(addresses), self._stop_listening)
+        except BaseException:
+            for each in sockets:
+                await trio.aclose_forcefully(each)
+            raise
+        scope = self._listeners[listener] = trio.CancelScope()
         self._nursery.start_soon(self._accept, listener, sockets, scope)
         return listener
 
@@ -237,13 +254,13 @@ class Manifest:
     ) -> Service:
         """Register a service at once, and return it as it is registered.
 
-        `role` is "name@version" or "name"; or a mapping with role, id, address, port and persistent, whose
-        other keys are data. `data` is a small JSON-like mapping. `address` is this host's where it
-        is left out and known; None waits until it is known and registers then. `id` is a shared
-        name: registering it anew updates it, and takes it over from another manifest; without one
-        an id is made that this manifest alone can write. `persistent` services outlive their owner.
-        ValueError for anything malformed or too large, `NotOwner` for an id that is bound to
-        another manifest.
+        `role` is "name@version" or "name"; or a mapping with role, id, address, port and
+        persistent, whose other keys are data. `data` is a small JSON-like mapping. `address` is
+        this host's where it is left out and known; None waits until it is known and registers
+        then. `id` is a shared name: registering it anew updates it, and takes it over from another
+        manifest; without one an id is made that this manifest alone can write. `persistent`
+        services outlive their owner. ValueError for anything malformed or too large, `NotOwner`
+        for an id that is bound to another manifest.
         """
         self._check_open()
         if isinstance(role, Mapping):
@@ -269,14 +286,16 @@ class Manifest:
             None if port is None else check_port(port),
             pack_data(data or {}),
         )
-        limit = self._options.limits.record_bytes
-        if record.size(key) > limit:
+        waits = address is None and record.address is None
+        # Whatever the address turns out to be, there must be room for it.
+        size, limit = record.size(key) + waits * _ADDRESS_BYTES, self._options.limits.record_bytes
+        if size > limit:
             raise ValueError(
                 f"a service has at most {limit} bytes (id, role, address and data together), got "
-                f"{record.size(key)}: keep large things elsewhere and register where"
+                f"{size}: keep large things elsewhere and register where"
             )
         self._waiting.pop(key, None)
-        if address is None and record.address is None:
+        if waits:
             self._waiting[key] = _Waiting(key, record)
             return self._service_in_waiting(key)
         service = self.replica.write(key, record)
@@ -293,11 +312,10 @@ class Manifest:
         address: str | _Unset | None = _UNSET,
         id: str | None = None,
         persistent: bool = False,
-    ) -> Iterator[Service]:
-        """Register a service for the time of a `with` block, however it ends. Otherwise as
-        `register`.
+    ) -> Generator[Service]:
+        """Register a service for the time of a `with` block, however it ends.
 
-        A service that somebody else took over meanwhile stays theirs.
+        Otherwise as `register`. A service that somebody else took over meanwhile stays theirs.
         """
         service = self.register(
             role, data, port=port, address=address, id=id, persistent=persistent
@@ -313,21 +331,20 @@ class Manifest:
     ) -> Service | None:
         """Take a service off the registry at once; return it, or None where there is none such.
 
-        By the service, by its id, by its port, or by id and port both. A port means a service of
-        this manifest. `NotOwner` where what is meant is another manifest's; persistent services
-        anyone may free.
+        By the service, by its id, by its port, or by id and port both. Of several services at a
+        port one of this manifest's own is meant. `NotOwner` where what is meant is another
+        manifest's; persistent services anyone may free.
         """
         self._check_open()
-        if service is not None:
-            id = service.id
-        if id is None and port is None:
-            raise ValueError("say what to free: free(service), free(id=...) or free(port=...)")
         if port is not None:
             check_port(port)
-        if id is None:
-            assert port is not None
-            return self._free_at_port(port)
-        return self._free_id(check_id(id), port)
+        if service is not None and id in (None, service.id):
+            return self._free_first([key_of(service.id, persistent=service.persistent)], port)
+        if service is None and id is not None:
+            return self._free_first(self._keys_of(check_id(id)), port)
+        if service is None and port is not None:
+            return self._free_first(self._keys_at(port), port)
+        raise ValueError("say what to free: free(service), free(id=...) or free(port=...)")
 
     def services(self) -> dict[str, Service]:
         """Return all visible services by id: a copy."""
@@ -377,21 +394,22 @@ class Manifest:
         There is no checkpoint between the subscription's snapshot and the block.
         """
         self._check_open()
+        # Too short for the manifest to close meanwhile, so that `Closed` is missed by nobody.
         await trio.lowlevel.checkpoint()
         subscription = Subscription(self.replica.view.services)
         self._subscriptions[subscription] = None
-        if self._closed.is_set():
-            subscription.put(Closed())
         try:
             yield subscription
         finally:
-            self._subscriptions.pop(subscription, None)
+            del self._subscriptions[subscription]
+            subscription.close()
 
     def statistics(self) -> Statistics:
         """Return what this manifest holds and what its links have carried, as of now."""
         links = tuple(
             LinkStatistics(link.status, link.dialled, link.traffic) for link in self._links
         )
+        traffic = sum((link.traffic for link in links), start=self._past)
         return Statistics(
             id=self.id,
             services=len(self.replica.view.services),
@@ -399,36 +417,42 @@ class Manifest:
             tombstones=self.replica.map.tombstones,
             nodes=len(self.replica.leases.believed),
             links=links,
-            bytes_sent=sum(link.traffic.bytes_sent for link in links),
-            bytes_received=sum(link.traffic.bytes_received for link in links),
+            bytes_sent=traffic.bytes_sent,
+            bytes_received=traffic.bytes_received,
             subscribers=len(self._subscriptions),
             lag=max((len(each) for each in self._subscriptions), default=0),
             merged=sum(each.merged for each in self._subscriptions),
             refused=self.refused,
             paused=self.replica.waking.paused,
-            displaced_by=self._displaced_by,
+            displaced_by=None if self.replica.leases.believes(self.id) else self._displaced_by,
         )
 
+    @trio.lowlevel.enable_ki_protection
     async def aclose(self) -> None:
         """Leave: free what this manifest registered, tell the peers, end all links and listeners.
 
         The peers have `timeouts.close` seconds to take it. May be repeated; leaving the `async
         with` block does the same. Cancelled, it still leaves, without waiting for the peers.
+        Nothing of the manifest runs or is bound any more when it returns.
         """
         if self._closing:
             await self._closed.wait()
             return
         self._closing = True
         try:
+            for listener in tuple(self._listeners):
+                listener.close()
             self._waiting.clear()
             self.replica.leave()
-            self.gossip(urgent=True)
             with trio.move_on_after(self._options.timeouts.close):
                 await self._say_goodbye()
         finally:
             self._nursery.cancel_scope.cancel()
-            self._closed.set()
+            # Everything in there has been cancelled, so this takes no longer than that.
+            with trio.CancelScope(shield=True):
+                await self._ended.wait()
             self.emit(Closed())
+            self._closed.set()
 
     # For the links
 
@@ -468,22 +492,47 @@ class Manifest:
                 link.connection.wake(urgent=urgent)
 
     def learn_address(self, host: str) -> None:
-        """Take note of the address at which a peer sees this host."""
-        if self._own_address is None:
-            self._own_address = host
-            self._register_waiting()
+        """Take note of an address of this host, if it is a better one than is known.
+
+        It may be what a peer says, which is believed only if it could be registered. An address
+        that others can reach replaces one of the loopback interface.
+        """
+        mine = self._own_address
+        if self._options.advertise is not None or not (
+            mine is None or (Address(mine, 0).is_loopback and not Address(host, 0).is_loopback)
+        ):
+            return
+        try:
+            check_address(host)
+        except ValueError:
+            return
+        if len(host.encode()) > _ADDRESS_BYTES or Address(host, 0).is_wildcard:
+            return
+        self._own_address = host
+        self._register_waiting()
 
     # Tasks
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run what runs as long as the manifest is open; it returns when the manifest has closed."""
-        async with trio.open_nursery() as self._nursery:
-            # Shielded, for the links are needed to say goodbye when the application is cancelled.
-            self._nursery.cancel_scope.shield = True
-            self._nursery.start_soon(self._pulse)
-            task_status.started()
-            await trio.sleep_forever()
+        """Run what runs as long as the manifest is open, until the nursery in it is cancelled.
 
+        Ctrl-C is left to the main task, here and in the other tasks: it ends the application's
+        block, and the manifest says goodbye.
+        """
+        try:
+            async with trio.open_nursery() as self._nursery:
+                task_status.started()
+                # Opened under a cancelled scope, it ends here: nobody would cancel it later.
+                await trio.lowlevel.checkpoint_if_cancelled()
+                # The links are needed to say goodbye when the application is cancelled.
+                self._nursery.cancel_scope.shield = True
+                self._nursery.start_soon(self._pulse)
+                await trio.sleep_forever()
+        finally:
+            self._ended.set()
+
+    @trio.lowlevel.enable_ki_protection
     async def _pulse(self) -> None:
         """Let time pass for the replica, and say every now and then that it is alive."""
         replica, interval = self.replica, self._options.heartbeat_interval
@@ -503,12 +552,14 @@ class Manifest:
                 self.emit(Heartbeat(replica.physical.now()))
                 due = max(due + interval, trio.current_time())
 
+    @trio.lowlevel.enable_ki_protection
     async def _run_link(self, link: Link) -> None:
         try:
             await link.run()
         finally:
-            self._links.pop(link, None)
+            self._forget_link(link)
 
+    @trio.lowlevel.enable_ki_protection
     async def _accept(
         self, listener: Listener, sockets: list[trio.abc.Listener[Stream]], scope: trio.CancelScope
     ) -> None:
@@ -516,17 +567,18 @@ class Manifest:
             with scope:
                 await trio.serve_listeners(self._serve, sockets, handler_nursery=self._nursery)
         finally:
-            self._listeners.pop(listener, None)
-            if not self._closing:
-                self._free_if_mine(listener.service.id)
+            self._stop_listening(listener)
+            self._unbinding.pop(listener)
+            listener._unbound.set()
 
+    @trio.lowlevel.enable_ki_protection
     async def _serve(self, stream: Stream) -> None:
         link = Link(self, self.environment.network.remote(stream), dialled=False)
         self._links[link] = None
         try:
             await link.serve(stream)
         finally:
-            self._links.pop(link, None)
+            self._forget_link(link)
 
     async def _say_goodbye(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -547,11 +599,33 @@ class Manifest:
         waiting = self._waiting[key]
         return Service.of(key, Stamp(self.replica.clock.now(), self.id), waiting.record)
 
+    def _forget_link(self, link: Link) -> None:
+        del self._links[link]
+        self._past += link.traffic
+
+    def _register_listener(self, addresses: tuple[Address, ...]) -> Service:
+        """Register `manifest@<version>` for a listener, as others can reach it."""
+        host, port = self._address_of_listener(addresses), addresses[0].port
+        self.learn_address(host)
+        advertised = self._options.advertise
+        if advertised is not None:
+            host, port = advertised.host, advertised.port or port
+        return self.register(f"manifest@{__version__}", port=port, address=host)
+
     def _address_of_listener(self, addresses: tuple[Address, ...]) -> str:
         for address in addresses:
             if not address.is_wildcard:
                 return address.host
         return self.environment.network.own_address()
+
+    def _stop_listening(self, listener: Listener) -> None:
+        scope = self._listeners.pop(listener, None)
+        if scope is None:
+            return
+        self._unbinding[listener] = None
+        scope.cancel()
+        if not self._closing:
+            self._free_if_mine(listener.service.id)
 
     def _register_waiting(self) -> None:
         waiting, self._waiting = self._waiting, {}
@@ -565,38 +639,53 @@ class Manifest:
             self.replica.free(key)
             self.gossip(urgent=True)
 
-    def _free_id(self, id: str, port: int | None) -> Service | None:
-        for key in (id, key_of(id, persistent=True)):
-            waiting = self._waiting.get(key)
-            if waiting is not None and port in (None, waiting.record.port):
-                service = self._service_in_waiting(key)
-                del self._waiting[key]
-                return service
-        service = self.replica.view.services.get(id)
-        if service is None or port not in (None, service.port):
-            return None
-        return self._free_visible(service)
+    # Which keys `free` may mean, what it is most likely to mean first
 
-    def _free_at_port(self, port: int) -> Service | None:
-        for key, waiting in self._waiting.items():
-            if waiting.record.port == port:
-                return self._free_id(id_of(key), port)
-        theirs: Service | None = None
+    def _keys_of(self, id: str) -> list[str]:
+        """Return both keys of an id: that of what is shown first, for it is what is meant."""
+        keys = [key_of(id, persistent=False), key_of(id, persistent=True)]
+        shown = self.replica.view.services.get(id)
+        return keys[::-1] if shown is not None and shown.persistent else keys
+
+    def _keys_at(self, port: int) -> list[str]:
+        mine: list[str] = [key for key, each in self._waiting.items() if each.record.port == port]
+        theirs: list[str] = []
         for service in self.replica.view.at_port(port):
-            if service.owner == self.id:
-                return self._free_visible(service)
-            theirs = service
-        return None if theirs is None else self._free_visible(theirs)
+            keys = mine if service.owner == self.id else theirs
+            keys.append(key_of(service.id, persistent=service.persistent))
+        if not mine and not self.replica.leases.believes(self.id):
+            # A displaced manifest's services are its own, and are not shown.
+            mine = [key for key, record in self.replica.map.items() if record.port == port]
+            mine = [key for key in mine if self.replica.holds(key)]
+        return mine + theirs
 
-    def _free_visible(self, service: Service) -> Service:
-        if service.owner != self.id and not service.persistent:
-            raise NotOwner(
-                f"{service.role} ({service.id}) belongs to the manifest {service.owner}, and only "
-                "its owner can free it"
-            )
-        self.replica.free(key_of(service.id, persistent=service.persistent))
-        self.gossip(urgent=True)
-        return service
+    def _free_first(self, keys: list[str], port: int | None) -> Service | None:
+        """Free what the first key stands for that stands for anything, and return it."""
+        for key in keys:
+            waits = key in self._waiting
+            service = self._service_in_waiting(key) if waits else self._service_at(key)
+            if service is None or port not in (None, service.port):
+                continue
+            if waits:
+                del self._waiting[key]
+            elif service.owner == self.id or service.persistent:
+                self.replica.free(key)
+                self.gossip(urgent=True)
+            else:
+                raise NotOwner(
+                    f"{service.role} ({service.id}) belongs to the manifest {service.owner}, and "
+                    "only its owner can free it"
+                )
+            return service
+        return None
+
+    def _service_at(self, key: str) -> Service | None:
+        """Return what a key stands for, if its owner is believed or is this manifest."""
+        entry = self.replica.map.entry(key)
+        service = None if entry is None else service_of(entry)
+        if service is None or service.persistent or service.owner == self.id:
+            return service
+        return service if self.replica.leases.believes(service.owner) else None
 
 
 @asynccontextmanager
@@ -647,28 +736,43 @@ async def open_manifest(
             await nursery.start(manifest.run)
             try:
                 yield manifest
-            except BaseException as error:
-                # Kept, and raised outside the nursery, which would wrap it in a group.
+            except BaseException as error:  # noqa: ASYNC103, BLE001 - raised again at the end
+                # Raised inside of the nursery, it would come out wrapped in a group.
                 failure = error
             with trio.CancelScope(shield=True):
                 await manifest.aclose()
-    except BaseException as error:
-        bugs = _bugs_in(error)
-        if bugs is not None:
-            internal = ManifestInternalError(f"a bug in manifest, please report it: {bugs[0]!r}")
-            if failure is None or isinstance(failure, trio.Cancelled):
-                raise internal from error
-            internal.__cause__ = error
-            raise failure from internal
-        if failure is None:
+    except BaseException as error:  # noqa: ASYNC103 - what is not raised again is reported
+        crash = _apart_from_cancellation(error)
+        if crash is None:
+            # Cancelled before there was anything to leave.
             raise
+        # The crash is what cancelled the block, if anything did.
+        failure = _verdict(failure and _apart_from_cancellation(failure), crash)
     if failure is not None:
-        raise failure
+        try:
+            raise failure
+        finally:
+            # The exception refers to this frame, so this frame must not refer to it.
+            del failure
 
 
-def _bugs_in(error: BaseException) -> list[BaseException] | None:
-    """Return what a nursery's failure comes down to besides cancellation, or None."""
-    if not isinstance(error, BaseExceptionGroup):
-        return None if isinstance(error, trio.Cancelled) else [error]
-    bugs = [bug for each in error.exceptions for bug in _bugs_in(each) or ()]
-    return bugs or None
+def _apart_from_cancellation(error: BaseException) -> BaseException | None:
+    """Return what is left of an exception without `trio.Cancelled`, or None."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)[1]
+    return None if isinstance(error, trio.Cancelled) else error
+
+
+def _verdict(failure: BaseException | None, crash: BaseException) -> BaseException:
+    """Return what to raise where the library crashed, and the application's block may have too."""
+    while isinstance(crash, BaseExceptionGroup) and len(crash.exceptions) == 1:
+        crash = crash.exceptions[0]
+    if not isinstance(crash, Exception):
+        # Ctrl-C while the goodbye was said is no bug.
+        return crash
+    internal = ManifestInternalError(f"a bug in manifest, please report it: {crash!r}")
+    internal.__cause__ = crash
+    if failure is None:
+        return internal
+    failure.__cause__ = internal
+    return failure

@@ -1,5 +1,4 @@
-"""One node without I/O: the map, the clock, the leases, the view, and what this node itself
-registered.
+"""One node without I/O: its map, clock, leases and view, and what it registered itself.
 
 Everything that changes state goes through here, as plain calls that either happen or raise. Links,
 tasks and sockets are elsewhere; two replicas and a pair of link protocols make a cluster in a test.
@@ -8,6 +7,8 @@ What this node registered and still holds is remembered in the order of its stam
 that is written again under a new stamp, once its age passes half the retention, spread over time;
 and in the same step as a join that raised the horizon over it, so that nobody sees a gap. A record
 that someone else took over or freed is forgotten, never renewed.
+
+docs/protocol.md tells the whole of it. Nothing here may import Trio or read a clock of the system.
 """
 
 from __future__ import annotations
@@ -43,8 +44,6 @@ class Joined:
     """Journal position after: those in between came from this message."""
     entries: int
     """How many entries changed something."""
-    renewed: bool
-    """Whether it made this node write as well."""
 
 
 class Replica:
@@ -117,7 +116,7 @@ class Replica:
         return Lease(node, self.map.reflected(node), lease, self.born if name else 0, name)
 
     def anchor(self) -> None:
-        """Take the wall clock as it is now for physical time: this machine was suspended, or set late."""
+        """Take the wall clock as it is now for physical time: this machine was what was wrong."""
         moved = self.physical.anchor()
         self._hold_until = self.waking.now() + self.options.heartbeat_interval
         _log.warning("clock of %s anchored anew, moved by %.1f s", self.node, moved / 1000)
@@ -127,7 +126,8 @@ class Replica:
     def accept(self, gossip: Gossip) -> Joined:
         """Join what a peer sent, or raise and change nothing.
 
-        `LinkError` where it claims what cannot be; `CausalGap` and `ConflictingStamp` as `LWWMap.join`.
+        `LinkError` where it claims what cannot be; `CausalGap` and `ConflictingStamp` as
+        `LWWMap.join` raises them.
         """
         latest = _latest(gossip)
         self._check_times(latest, gossip.delta.horizon)
@@ -143,10 +143,10 @@ class Replica:
         self._apply(_net((*changes, *renewals)))
         self._settle()
         arrived = sum(change.after is not None for change in changes)
-        return Joined(first, last, arrived, renewed=bool(renewals))
+        return Joined(first, last, arrived)
 
     def _check_times(self, latest: int, horizon: int) -> None:
-        """Refuse what lies further ahead than clocks may be apart: all of it, never entries singly."""
+        """Refuse what lies further ahead than clocks may be apart: all of it, never a part."""
         now = self.physical.now()
         limit = from_milliseconds(now + self._skew + 1)
         if latest >= limit:
@@ -155,16 +155,19 @@ class Replica:
                 f"a stamp lies {ahead:.1f} s ahead of this node's clock, and the limit is "
                 f"{self._skew / 1000:g} s: compare the clocks of the machines in this cluster"
             )
-        if horizon >= max(0, limit - from_milliseconds(self._retention)):
+        # None at all is 0, and fine where clocks have not counted a whole retention since 1970.
+        if horizon and horizon >= limit - from_milliseconds(self._retention):
             raise LinkError(
-                f"a horizon lies {(now - to_milliseconds(horizon)) / 1000:.1f} s behind this node's "
-                f"clock, and retention less the clock limit is "
-                f"{(self._retention - self._skew) / 1000:g} s: it would collect what is not due"
+                f"a horizon lies {(now - to_milliseconds(horizon)) / 1000:.1f} s behind this "
+                f"node's clock, and retention less the clock limit is "
+                f"{(self._retention - self._skew) / 1000:g} s: it would collect what is not due; "
+                "compare the clocks of the machines in this cluster"
             )
 
     def _check_not_mine(self, gossip: Gossip) -> None:
         """Refuse writes that bear this node's id and that it never made."""
-        mine = self.map.reflected(self.node)
+        # After a long absence a join may drop this node's own context, until its next heartbeat.
+        mine = max(self.map.reflected(self.node), self.map.horizon)
         claimed = [
             entry.stamp.time for entry in gossip.delta.entries if entry.stamp.node == self.node
         ]
@@ -207,9 +210,11 @@ class Replica:
         return renewed
 
     def _renew_due(self, budget: float) -> bool:
+        # Done by five eighths of the retention: a peer's clock may be ahead by a quarter of it, and
+        # the last eighth is for the renewal to get there.
         now = to_milliseconds(self.clock.now())
-        half, last = now - self._retention // 2, now - self._retention * 3 // 4
-        allowed = math.ceil(len(self._own) * budget * 4000 / self._retention)
+        half, last = now - self._retention // 2, now - self._retention * 5 // 8
+        allowed = math.ceil(len(self._own) * budget * 8000 / self._retention)
         due: list[str] = []
         for key, entry in self._own.items():
             written = to_milliseconds(entry.stamp.time)
@@ -256,7 +261,7 @@ def _latest(gossip: Gossip) -> int:
     return max(
         max((entry.stamp.time for entry in gossip.delta.entries), default=0),
         max(gossip.delta.until.values(), default=0),
-        max((lease.time for lease in gossip.leases), default=0),
+        max((max(lease.time, lease.born) for lease in gossip.leases), default=0),
     )
 
 

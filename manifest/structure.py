@@ -8,13 +8,13 @@ is coerced on the way.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
 import cattrs
 
-from .events import Event
+from .events import Accepted, Connected, Disconnected, Event, Synced
 from .link import Link
 from .records import Service
 
@@ -35,6 +35,9 @@ class GivenRole:
     """Whether an address was named, be it None."""
 
 
+_NAMED = ("role", "id", "address", "port", "persistent", "data")
+
+
 def _strictly(expected: type) -> Any:
     def structure(value: object, _: object) -> object:
         if type(value) is not expected:
@@ -49,11 +52,12 @@ def _make_converter() -> cattrs.Converter:
     for kind in (str, int, bool):
         converter.register_structure_hook(kind, _strictly(kind))
     converter.register_unstructure_hook(Service, _service_to_json)
-    converter.register_unstructure_hook(Link, lambda link: converter.unstructure(link.status))
-    converter.register_unstructure_hook_func(
-        lambda kind: isinstance(kind, type) and issubclass(kind, enum.Enum),
-        lambda member: member.value,
-    )
+    converter.register_unstructure_hook(Link, _status_to_json)
+    # By its class, for the hook of `str` comes before those that a predicate chooses.
+    converter.register_unstructure_hook(enum.StrEnum, _text_of)
+    # Their module cannot import Link, and cattrs must know what the name in it stands for.
+    for event in (Connected, Accepted, Synced, Disconnected):
+        attrs.resolve_types(event, globals())
     return converter
 
 
@@ -72,35 +76,62 @@ def _service_to_json(service: Service) -> dict[str, Any]:
     }
 
 
+def _status_to_json(link: Link) -> Any:
+    return _converter.unstructure(link.status)
+
+
+def _text_of(member: enum.StrEnum) -> str:
+    return member.value
+
+
 _converter = _make_converter()
 
 
 def structure_role(given: Mapping[str, Any]) -> GivenRole:
     """Return the parts of a registration that was given as one mapping.
 
-    ValueError that names the key at fault.
+    What is not named is data, and so is what a mapping under "data" holds. ValueError that names
+    the keys at fault.
 
     >>> structure_role({"role": "web@1.2.3", "port": 80, "zone": "eu"}).data
     {'zone': 'eu'}
+    >>> structure_role({"role": "web@1.2.3", "port": "80"})
+    Traceback (most recent call last):
+    ...
+    ValueError: a mapping in place of a role looks like ...: "port": expected int, got '80'
     """
-    named = {"role", "id", "address", "port", "persistent"}
-    parts: dict[str, Any] = {key: value for key, value in given.items() if key in named}
-    data = {key: value for key, value in given.items() if key not in named}
+    parts = {key: given[key] for key in _NAMED if key in given}
+    data = {key: value for key, value in given.items() if key not in _NAMED}
+    nested = parts.pop("data", {})
+    role: GivenRole | None = None
+    faults: list[str] = []
+    if not isinstance(nested, Mapping):
+        faults.append(f'"data": expected a mapping, got {nested!r:.80}')
     try:
         role = _converter.structure(parts, GivenRole)
-    except cattrs.BaseValidationError as error:
-        faults = "; ".join(cattrs.transform_error(error, path="role"))
+    except cattrs.ClassValidationError as error:
+        for fault, note in error.group_exceptions()[0]:
+            missing = isinstance(fault, KeyError)
+            faults.append(f'"{note.name}" is missing' if missing else f'"{note.name}": {fault}')
+    if role is None or faults:
         raise ValueError(
-            f'a mapping in place of a role looks like {{"role": "web@1.2.3", "port": 8080}}: {faults}'
-        ) from None
-    return attrs.evolve(role, data=data, has_address="address" in parts)
+            'a mapping in place of a role looks like {"role": "web@1.2.3", "port": 8080}: '
+            + "; ".join(faults)
+        )
+    return attrs.evolve(role, data={**data, **nested}, has_address="address" in parts)
 
 
 def to_json(fact: Any) -> Any:
-    """Return a service, event, status or statistics, or a collection of them, as JSON-like values.
+    """Return a service, event, link, status or statistics, or a collection of them, as JSON values.
 
-    An event becomes a mapping that begins with its kind.
+    An event becomes a mapping that begins with its kind, the name of its class in lower case:
+    `{"event": "freed", "service": {...}, "reason": "expired"}`. A link becomes its status. Any
+    iterable becomes a list, and a mapping a dict.
     """
     if isinstance(fact, Event):
         return {"event": type(fact).__name__.lower(), **_converter.unstructure(fact)}
+    if isinstance(fact, Mapping):
+        return {key: to_json(value) for key, value in fact.items()}
+    if isinstance(fact, Iterable) and not isinstance(fact, str):
+        return [to_json(each) for each in fact]
     return _converter.unstructure(fact)

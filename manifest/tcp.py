@@ -1,13 +1,15 @@
 """TCP: the one module that knows sockets.
 
 Trio sets TCP_NODELAY on every socket stream, at both ends; gossip is small and wants to be on its
-way.
+way. Whatever is wrong with a host or a port is an OSError that says so in words.
 """
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
+from collections.abc import Iterator
 from contextlib import closing
 
 import trio
@@ -16,17 +18,46 @@ from .network import Address, Stream
 
 __all__ = ["TcpNetwork"]
 
+_TRIES = 20
+"""How often to look for one port that is free on all addresses of a host."""
+
 
 class TcpNetwork:
     """The network of the operating system."""
 
     async def dial(self, host: str, port: int) -> Stream:
-        """Connect over TCP, trying the host's addresses as RFC 8305 has it. OSError where none answers."""
-        return await trio.open_tcp_stream(host, port)
+        """Connect over TCP, trying the host's addresses as RFC 8305 has it.
+
+        OSError where none answers. Cancelled, it leaves nothing open.
+        """
+        try:
+            return await trio.open_tcp_stream(host, port)
+        except OSError as error:
+            raise OSError("; ".join(dict.fromkeys(_reasons(error)))) from error
+        except UnicodeError as error:
+            raise OSError(f"{host!r} cannot be a host name: {error}") from error
 
     async def listen(self, host: str, port: int) -> list[trio.abc.Listener[Stream]]:
-        """Bind a TCP port on each address of a host; bound when it returns."""
-        return list(await trio.open_tcp_listeners(port, host=host))
+        """Bind one TCP port, any free one for 0, on each address of a host.
+
+        OSError where that fails. Cancelled, it leaves nothing bound.
+        """
+        try:
+            found = await trio.socket.getaddrinfo(
+                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+        except UnicodeError as error:
+            raise OSError(f"{host!r} cannot be a host name: {error}") from error
+        hosts = list(dict.fromkeys(str(each[4][0]) for each in found))
+        for _ in range(_TRIES if port == 0 and len(hosts) > 1 else 1):
+            try:
+                return await _bind(hosts, port)
+            except OSError as error:
+                failed = error
+                # Free on one address and taken on another: try another one.
+                if error.errno != errno.EADDRINUSE:
+                    break
+        raise failed
 
     def bound(self, listener: trio.abc.Listener[Stream]) -> Address:
         """Return the address and port that a listener is bound to."""
@@ -34,7 +65,7 @@ class TcpNetwork:
         return _address(listener.socket.getsockname())
 
     def remote(self, stream: Stream) -> Address:
-        """Return the peer's address and port; an unspecified one where the peer has gone already."""
+        """Return the peer's address and port, unspecified ones where the peer has gone already."""
         assert isinstance(stream, trio.SocketStream)
         try:
             return _address(stream.socket.getpeername())
@@ -58,6 +89,37 @@ class TcpNetwork:
             except OSError:
                 continue
         return "127.0.0.1"
+
+
+async def _bind(hosts: list[str], port: int) -> list[trio.abc.Listener[Stream]]:
+    """Bind the same port on each of these addresses, or none."""
+    bound: list[trio.SocketListener] = []
+    try:
+        for host in hosts:
+            try:
+                bound += await trio.open_tcp_listeners(port, host=host)
+            except OSError as error:
+                # A name may stand for an IPv6 address where the system has no IPv6.
+                if error.errno != errno.EAFNOSUPPORT or (not bound and host == hosts[-1]):
+                    raise
+            else:
+                port = bound[0].socket.getsockname()[1]
+    except BaseException:
+        for each in bound:
+            each.socket.close()
+        raise
+    return [*bound]
+
+
+def _reasons(error: BaseException) -> Iterator[str]:
+    """Yield what went wrong with each address, without the frame that Trio puts around it."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _reasons(each)
+    elif isinstance(error, OSError) and isinstance(error.__cause__, BaseExceptionGroup):
+        yield from _reasons(error.__cause__)
+    else:
+        yield getattr(error, "strerror", None) or str(error)
 
 
 def _address(name: tuple[str, int] | tuple[str, int, int, int]) -> Address:

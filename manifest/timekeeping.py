@@ -1,12 +1,12 @@
 """Physical time that does not jump, and waking time that does not count while we sleep.
 
-`PhysicalClock` is the wall clock at the time of opening plus monotonic time since, so a wall clock that
-steps changes nothing by itself. It is anchored anew only where a peer's clock says that it is
+`PhysicalClock` is the wall clock at the time of opening plus monotonic time since, so a wall clock
+that steps changes nothing by itself. It is anchored anew only where a peer's clock says that it is
 this machine that was wrong: suspended, or started before its clock was set.
 
-`WakingClock` is monotonic time less the time in which this process did not run: it was stopped, or its
-event loop was blocked. Leases are judged by it, so that a process which slept does not take
-all others for dead before it has read what they said meanwhile.
+`WakingClock` is monotonic time less the time in which this process did not run: it was stopped, or
+its event loop was blocked. Leases are judged by it, so that a process which slept does not take all
+others for dead before it has read what they said meanwhile. It never goes back.
 """
 
 from __future__ import annotations
@@ -69,12 +69,12 @@ class WakingClock:
     (101.5, 30.0)
     """
 
-    __slots__ = ("_beat", "_interval", "_monotonic", "paused")
+    __slots__ = ("_beat", "_interval", "_latest", "_monotonic", "paused")
 
     def __init__(self, monotonic: Callable[[], float], interval: float) -> None:
         self._monotonic = monotonic
         self._interval = interval
-        self._beat = monotonic()
+        self._beat = self._latest = monotonic()
         self.paused = 0.0
         """How long this process did not run, in seconds, all pauses together."""
 
@@ -84,7 +84,9 @@ class WakingClock:
         if time - self._beat > 2 * self._interval:
             self.paused += time - self._beat
             self._beat = time
-        return time - self.paused
+        # A pause counts from the last beat, and the time may have been asked for since then.
+        self._latest = max(self._latest, time - self.paused)
+        return self._latest
 
     def beat(self) -> None:
         """Say that the process runs."""

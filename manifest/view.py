@@ -2,7 +2,11 @@
 
 The map knows every entry; the view shows those whose owner's lease runs, and persistent records
 always. It is derived: `refresh` computes what an id should show from the map and the leases,
-compares it with what it shows, and tells the difference as events. Nothing here is written back.
+compares it with what it shows, and tells the difference as events, one by one: as each event is
+told, the services are what they are once it has been applied. Nothing here is written back.
+
+A lookup by name costs what bears that name, never the registry. A renewal, which changes nothing
+but the timestamp, is put in place of what it renews and disturbs no index.
 """
 
 from __future__ import annotations
@@ -14,11 +18,12 @@ from .crdt import Entry, LWWMap
 from .events import Event, Freed, FreeReason, Registered, Updated
 from .query import Query
 from .records import Record, Service, id_of, is_persistent, key_of, service_of
-from .versions import precedence
+from .versions import Precedence, precedence
 
 __all__ = ["View"]
 
 K = TypeVar("K")
+V = TypeVar("V")
 
 
 class View:
@@ -36,8 +41,9 @@ class View:
         self._services: dict[str, Service] = {}
         self._by_name: dict[str, dict[str, Service]] = {}
         self._by_port: dict[int, dict[str, Service]] = {}
-        # Services of a name with the newest version first, until the next change of one of them.
+        # Services of a name with the newest version first, until one comes, goes or changes role.
         self._sorted: dict[str, dict[str, Service]] = {}
+        self._versions: dict[str, Precedence] = {}
         # Live leased keys per owner, visible or not: what a turn of its lease concerns.
         self._leased: dict[str, dict[str, None]] = {}
 
@@ -53,23 +59,39 @@ class View:
     def select(self, query: Query) -> dict[str, Service]:
         """Return what matches, newest version first, then by id."""
         if query.name is None or "id" in query.fields:
-            return _newest_first(self._candidates(query), query)
-        found = self._sorted.get(query.name)
-        if found is None:
-            found = _newest_first(self._by_name.get(query.name, {}).values())
-            if found:
-                self._sorted[query.name] = found
-        if query.fields or query.data or query.range is not None:
-            return {id: service for id, service in found.items() if query.matches(service)}
+            return self._newest_first(
+                each for each in self._candidates(query) if query.matches(each)
+            )
+        found, versions = self._of_name(query.name), self._versions
+        for wanted in query.ranges:
+            covers = wanted.covers
+            found = {id: service for id, service in found.items() if covers(versions[id])}
+        if query.fields or query.data:
+            return {id: service for id, service in found.items() if query.matches_rest(service)}
         return dict(found)
 
     def _candidates(self, query: Query) -> Iterable[Service]:
         if "id" in query.fields:
             service = self._services.get(query.fields["id"])
             return () if service is None else (service,)
-        if "port" in query.fields:
+        if query.fields.get("port") is not None:
             return self.at_port(query.fields["port"])
         return self._services.values()
+
+    def _of_name(self, name: str) -> Mapping[str, Service]:
+        found = self._sorted.get(name)
+        if found is None:
+            named = self._by_name.get(name)
+            if named is None:
+                return {}
+            found = self._sorted[name] = self._newest_first(named.values())
+        return found
+
+    def _newest_first(self, services: Iterable[Service]) -> dict[str, Service]:
+        chosen = {service.id: service for service in services}
+        ids = sorted(chosen)
+        ids.sort(key=self._versions.__getitem__, reverse=True)
+        return {id: chosen[id] for id in ids}
 
     # Changes
 
@@ -78,28 +100,21 @@ class View:
     ) -> None:
         """Show what a key's entry means now; `before` is the entry as of the last refresh."""
         if not is_persistent(key):
-            self._index_lease(key, before, after)
-        if after is None:
-            gone = FreeReason.EXPIRED
-        else:
-            gone = FreeReason.FREED if after.is_tombstone else FreeReason.REPLACED
-        self._show(id_of(key), gone, FreeReason.REPLACED)
+            self._index_lease(key, _holder(before), _holder(after))
+        self._show(id_of(key), FreeReason.EXPIRED)
 
     def turn(self, node: str, reason: FreeReason) -> None:
-        """Show or hide the services of a node whose lease has turned."""
+        """Show or hide the services of a node whose lease has turned; `reason` is why they go."""
         for key in list(self._leased.get(node, ())):
-            self._show(key, reason, reason)
+            self._show(key, reason)
 
-    def _index_lease(
-        self, key: str, before: Entry[str, Record] | None, after: Entry[str, Record] | None
-    ) -> None:
-        if before is not None and not before.is_tombstone:
-            owned = self._leased[before.stamp.node]
-            del owned[key]
-            if not owned:
-                del self._leased[before.stamp.node]
-        if after is not None and not after.is_tombstone:
-            self._leased.setdefault(after.stamp.node, {})[key] = None
+    def _index_lease(self, key: str, before: str | None, after: str | None) -> None:
+        if before == after:
+            return
+        if before is not None:
+            _discard(self._leased, before, key)
+        if after is not None:
+            self._leased.setdefault(after, {})[key] = None
 
     def _visible(self, id: str) -> Service | None:
         """Return what an id should show: of a leased and a persistent record, the later-written."""
@@ -113,29 +128,36 @@ class View:
             leased = kept
         return None if leased is None else service_of(leased)
 
-    def _show(self, id: str, gone: FreeReason, replaced: FreeReason) -> None:
+    def _show(self, id: str, lapse: FreeReason) -> None:
         before, after = self._services.get(id), self._visible(id)
+        if before is not None and after is not None and _is_one(before, after):
+            self._replace(before, after)
+            if before != after:
+                self._emit(Updated(after, before))
+            return
         if before is not None:
             self._remove(before)
+            self._emit(Freed(before, self._why_gone(before, lapse)))
         if after is not None:
             self._add(after)
-        match before, after:
-            case (None, None):
-                return
-            case (None, Service() as service):
-                self._emit(Registered(service))
-            case (Service() as service, None):
-                self._emit(Freed(service, gone))
-            case (Service() as old, Service() as new):
-                if (old.owner, old.persistent) != (new.owner, new.persistent):
-                    self._emit(Freed(old, replaced))
-                    self._emit(Registered(new))
-                elif old != new:
-                    self._emit(Updated(new, old))
+            self._emit(Registered(after))
+
+    def _why_gone(self, service: Service, lapse: FreeReason) -> FreeReason:
+        """Return why a service is not shown any more; `lapse` is why its owner is not believed."""
+        entry = self._entries.entry(key_of(service.id, persistent=service.persistent))
+        if entry is None:
+            return FreeReason.EXPIRED
+        if entry.is_tombstone:
+            return FreeReason.FREED
+        if entry.stamp.node == service.owner and not self._believes(service.owner):
+            # A persistent service does not go with its owner, only for one that was written later.
+            return FreeReason.REPLACED if service.persistent else lapse
+        return FreeReason.REPLACED
 
     def _add(self, service: Service) -> None:
         name = service.name
         self._services[service.id] = service
+        self._versions[service.id] = precedence(service.version)
         self._by_name.setdefault(name, {})[service.id] = service
         if service.port is not None:
             self._by_port.setdefault(service.port, {})[service.id] = service
@@ -143,22 +165,36 @@ class View:
 
     def _remove(self, service: Service) -> None:
         name = service.name
-        del self._services[service.id]
+        del self._services[service.id], self._versions[service.id]
         _discard(self._by_name, name, service.id)
         if service.port is not None:
             _discard(self._by_port, service.port, service.id)
         self._sorted.pop(name, None)
 
+    def _replace(self, before: Service, after: Service) -> None:
+        if (before.role, before.port) != (after.role, after.port):
+            self._remove(before)
+            self._add(after)
+            return
+        id, name = after.id, after.name
+        self._services[id] = self._by_name[name][id] = after
+        if after.port is not None:
+            self._by_port[after.port][id] = after
+        if name in self._sorted:
+            self._sorted[name][id] = after
 
-def _discard(index: dict[K, dict[str, Service]], key: K, id: str) -> None:
+
+def _is_one(before: Service, after: Service) -> bool:
+    """Tell whether two states are of one registration, rather than of two that share an id."""
+    return before.owner == after.owner and before.persistent == after.persistent
+
+
+def _holder(entry: Entry[str, Record] | None) -> str | None:
+    return None if entry is None or entry.is_tombstone else entry.stamp.node
+
+
+def _discard(index: dict[K, dict[str, V]], key: K, id: str) -> None:
     members = index[key]
     del members[id]
     if not members:
         del index[key]
-
-
-def _newest_first(services: Iterable[Service], query: Query | None = None) -> dict[str, Service]:
-    chosen = [service for service in services if query is None or query.matches(service)]
-    chosen.sort(key=lambda service: service.id)
-    chosen.sort(key=lambda service: precedence(service.version), reverse=True)
-    return {service.id: service for service in chosen}

@@ -48,7 +48,7 @@ def test_what_is_listed_is_documented(package: ModuleType) -> None:
 
 
 def place_in_all(name: str) -> tuple[int, str]:
-    """Return what `__all__` is sorted by: the kind of a name, as its case tells it, and the name."""
+    """Return what `__all__` is sorted by: the kind of a name, told by its case, and the name."""
     return (0 if name.isupper() else 1 if name[0].isupper() else 2), name
 
 

@@ -2,8 +2,7 @@
 
 The rules are the two tables at the top. They are held against the source text, so an import inside
 a function counts too, and so does `clock=time.time` without a call. Modules are named by their path
-in the package; a name that ends in a slash stands for a subpackage and all in it. What is imported
-under `if TYPE_CHECKING:` may come from anywhere in the package, since it never is when a program runs.
+in the package; a name that ends in a slash stands for a subpackage and all in it.
 """
 
 import ast
@@ -31,11 +30,16 @@ PURE = (
 
 @attrs.frozen
 class Room:
-    """Modules that may import the standard library without the world, and beyond it only this."""
+    """Modules that may import the standard library without the world, and beyond it only this.
+
+    Where `names_others`, annotations may name the rest of the package: under `if TYPE_CHECKING:`
+    nothing is imported when the program runs.
+    """
 
     modules: tuple[str, ...]
     packages: tuple[str, ...]
     neighbours: tuple[str, ...]
+    names_others: bool
     because: str
 
 
@@ -49,8 +53,20 @@ class Kept:
 
 
 ROOMS = (
-    Room(("crdt/",), ("attrs",), ("crdt/",), "the CRDT stands alone, to be read and used alone"),
-    Room(PURE, ("attrs", "msgspec", "semver"), PURE, "what is pure is tested without a scheduler"),
+    Room(
+        modules=("crdt/",),
+        packages=("attrs",),
+        neighbours=("crdt/",),
+        names_others=False,
+        because="the CRDT stands alone, to be read and used alone",
+    ),
+    Room(
+        modules=PURE,
+        packages=("attrs", "msgspec", "semver"),
+        neighbours=PURE,
+        names_others=True,
+        because="what is pure is tested without a scheduler",
+    ),
 )
 KEPT = (
     Kept(("msgspec",), ("codec.py",), "one module decides how bytes are read and written"),
@@ -111,7 +127,7 @@ def may_enter(use: "Use", room: Room) -> bool:
     root = use.name.partition(".")[0]
     if root == "manifest":
         neighbours = tuple(dotted(place) for place in room.neighbours)
-        return under_any(use.name, neighbours) or (use.for_types and room.may_name_others)
+        return under_any(use.name, neighbours) or (room.names_others and use.for_types)
     if root in sys.stdlib_module_names:
         return not under_any(use.name, WORLD)
     return root in room.packages
@@ -141,29 +157,39 @@ class Use:
     name: str
     line: int
     is_import: bool
+    for_types: bool = False
 
 
 def names_used(module: str, source: str) -> Iterator[Use]:
     """Yield every import of a module, and every dotted name that begins with something imported."""
     tree = ast.parse(source)
+    for_types = set(imports_for_types(tree))
     bound: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 top = alias.name.partition(".")[0]
                 bound[alias.asname or top] = alias.name if alias.asname else top
-                yield Use(alias.name, node.lineno, is_import=True)
+                yield Use(alias.name, node.lineno, is_import=True, for_types=node in for_types)
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 name = f"{imported_from(module, node)}.{alias.name}"
                 bound[alias.asname or alias.name] = name
-                yield Use(name, node.lineno, is_import=True)
+                yield Use(name, node.lineno, is_import=True, for_types=node in for_types)
     for node in ast.walk(tree):
         if not isinstance(node, ast.Attribute):
             continue
         chain = attribute_chain(node)
         if chain and chain[0] in bound:
             yield Use(".".join([bound[chain[0]], *chain[1:]]), node.lineno, is_import=False)
+
+
+def imports_for_types(tree: ast.Module) -> Iterator[ast.AST]:
+    """Yield all that stands under `if TYPE_CHECKING:`, without what stands under its `else:`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and attribute_chain(node.test)[-1:] == ["TYPE_CHECKING"]:
+            for statement in node.body:
+                yield from ast.walk(statement)
 
 
 def imported_from(module: str, node: ast.ImportFrom) -> str:
@@ -217,6 +243,7 @@ REFUSED = (
     ("crdt/lwwmap.py", "import manifest.errors"),
     ("crdt/lwwmap.py", "import semver"),
     ("crdt/lwwmap.py", "import attr"),
+    ("crdt/lwwmap.py", "if TYPE_CHECKING:\n    from manifest.records import Service"),
     # the pure core
     ("protocol.py", "import trio"),
     ("protocol.py", "import trio.abc"),
@@ -226,6 +253,8 @@ REFUSED = (
     ("protocol.py", "from manifest import Options"),
     ("protocol.py", "from . import registry"),
     ("protocol.py", "from .tcp import open_stream"),
+    ("events.py", "if TYPE_CHECKING:\n    pass\nelse:\n    from .link import Link"),
+    ("events.py", "if True:\n    from .link import Link"),
     ("leases.py", "import time as clock"),
     ("backoff.py", "from random import Random"),
     ("options.py", "import os.path"),
@@ -273,6 +302,8 @@ ALLOWED = (
     ("crdt/stamp.py", "def later(stamp): return stamp.time.time"),
     ("codec.py", "import msgspec\nfrom manifest.errors import ManifestError"),
     ("versions.py", "import semver"),
+    ("events.py", "if TYPE_CHECKING:\n    from .link import Link"),
+    ("events.py", "if typing.TYPE_CHECKING:\n    from .link import Link"),
     ("replica.py", "from manifest import crdt, records\nimport manifest.crdt"),
     ("structure.py", "from cattrs.preconf.json import make_converter"),
     ("tcp.py", "import socket\nimport trio\nopen_stream = trio.open_tcp_stream"),

@@ -69,7 +69,7 @@ class VersionVector(Mapping[str, int]):
     def __repr__(self) -> str:
         return f"VersionVector({dict(sorted(self._times.items()))})" if self else "VersionVector()"
 
-    def __le__(self, other: object) -> bool:
+    def __le__(self, other: VersionVector) -> bool:
         if not isinstance(other, VersionVector):
             return NotImplemented
         theirs = other._times

@@ -1,8 +1,8 @@
 """Looking into a map: a deep copy of its private fields, and whether they agree with each other.
 
-What a join or a write leaves behind can be right at every public method and wrong in the books that
-the next one relies on. So the tests look at those too: `fields` to see that nothing has changed, and
-`audit` to see that everything adds up.
+What a join or a write leaves behind can be right at every public method and wrong in the books
+that the next one relies on. So the tests look at those too: `fields` to see that nothing has
+changed, and `audit` to see that everything adds up.
 """
 
 from __future__ import annotations

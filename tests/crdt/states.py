@@ -1,11 +1,11 @@
 """Honest states, drawn directly and densely, and what a join of them is by definition.
 
 Random operations rarely line up: a plan of thirty steps seldom puts a horizon, a context and two
-stamps on one and the same time. So the laws are tested on states that are drawn as what they are: a
-history of writes, and for each replica how much of it that replica has got. `known` says up to where
-it has reflected each node, `extra` which writes beyond that reached it in parts, and `horizon` what
-it collected. Every state that honest replicas can reach is of this form, and the times are so few
-that ties are the rule.
+stamps on one and the same time. So the laws are tested on states that are drawn as what they are:
+a history of writes, and for each replica how much of it that replica has got. `known` says up to
+where it has reflected each node, `extra` which writes beyond that reached it in parts, and
+`horizon` what it collected. Every state that honest replicas can reach is of this form, and the
+times are so few that ties are the rule.
 
 `State` is the definition to test against: three dictionaries' worth of state, and a join that is
 written for reading and not for speed.
@@ -14,6 +14,7 @@ written for reading and not for speed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import product
 from types import ModuleType
 from typing import Any
 
@@ -24,7 +25,9 @@ __all__ = ["History", "State", "View", "Write", "histories", "is_permanent"]
 
 NODES = ("a", "b", "c")
 KEYS = ("k", "l", "p")
-LATEST = 7
+LATEST = 4
+MOST = 10
+"""Writes in a history."""
 
 
 def is_permanent(key: str) -> bool:
@@ -148,24 +151,32 @@ def build(crdt: ModuleType, state: State) -> Any:
     return replica
 
 
-def histories(views: int = 3) -> st.SearchStrategy[History]:
-    """Draw a history of up to ten writes, and what some replicas have got of it."""
-    times = st.integers(0, LATEST)
-    writes = st.lists(
-        st.builds(
-            Write,
-            st.integers(1, LATEST),
-            st.sampled_from(NODES),
-            st.sampled_from(KEYS),
-            st.none() | st.integers(0, 1),
-        ),
-        max_size=10,
-        unique_by=lambda write: (write.time, write.node),
-    )
+def histories() -> st.SearchStrategy[History]:
+    """Draw a history of three to ten writes, and what three replicas have got of it.
+
+    Whole writes and whole contexts are drawn from lists of all that there are: a draw for each
+    number in them would take three times as long.
+    """
+    times = range(LATEST + 1)
+    writes = [Write(*fields) for fields in product(times[1:], NODES, KEYS, (None, 0, 1))]
+    contexts = [dict(zip(NODES, known, strict=True)) for known in product(times, repeat=len(NODES))]
     view = st.builds(
         View,
-        st.fixed_dictionaries(dict.fromkeys(NODES, times)),
-        st.frozensets(st.integers(0, 9), max_size=5),
-        times,
+        st.sampled_from(contexts),
+        st.integers(0, 2**MOST - 1).map(_members),
+        st.sampled_from(times),
     )
-    return st.builds(History, writes.map(tuple), st.tuples(*[view] * views))
+    return st.builds(
+        History,
+        st.lists(
+            st.sampled_from(writes),
+            min_size=3,
+            max_size=MOST,
+            unique_by=lambda write: (write.time, write.node),
+        ).map(tuple),
+        st.tuples(view, view, view),
+    )
+
+
+def _members(bits: int) -> frozenset[int]:
+    return frozenset(index for index in range(MOST) if bits >> index & 1)

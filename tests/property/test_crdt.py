@@ -18,7 +18,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.crdt.inspection import audit, fields
-from tests.crdt.model import World, plans
+from tests.crdt.model import plans
 from tests.crdt.states import History, State, build, histories, is_permanent
 from tests.property.crdt_mutants import MUTANTS, REAL, ROOT, Mutant, Subject
 
@@ -73,7 +73,7 @@ def refuses(error: type[Exception], call: Callable[[], object]) -> bool:
 
 @holds_for(histories())
 def test_a_join_is_what_the_definition_says(subject: Subject, history: History) -> None:
-    """A join gives the state that the definition gives, and its changes lead from one to the other."""
+    """A join gives the state that the definition gives, and its changes lead there."""
     mine, theirs, _ = history.maps(subject.crdt)
     before, expected = State.of(mine), State.of(mine).join(State.of(theirs))
     entries = dict(before.entries)
@@ -183,7 +183,7 @@ def test_one_stamp_with_two_values_is_refused(
     if index < len(history.writes):
         forged = list(history.writes)
         forged[index] = attrs.evolve(forged[index], value=2)
-        one, other, _ = history.maps(subject.crdt)
+        one = history.maps(subject.crdt)[0]
         two = attrs.evolve(history, writes=tuple(forged)).maps(subject.crdt)[1]
         entry, rival = one.entry(forged[index].key), two.entry(forged[index].key)
         horizon = max(one.horizon, two.horizon)
@@ -227,11 +227,15 @@ def test_parts_may_come_in_any_order_and_twice(
 
 @holds_for(histories())
 def test_a_delta_does_what_the_whole_map_does(subject: Subject, history: History) -> None:
-    """Joining what a map has beyond one's context comes to the same as joining all of it."""
+    """Joining what lies beyond any vector that one has reflected is as good as joining all."""
     one, other, _ = history.maps(subject.crdt)
-    by_delta = joined(subject, one)
-    by_delta.join(other.delta(one.context))
-    assert by_delta == joined(subject, one, other)
+    reader, _, third = history.views
+    # A vector that the reader has outgrown, in items that it may have dropped since.
+    since = {node: min(time, third.known[node]) for node, time in reader.known.items()}
+    expected = joined(subject, one, other)
+    one.join(other.delta(since))
+    assert one == expected
+    assert history.honest(subject.crdt, one, *history.views[:2])
 
 
 @holds_for(histories())
@@ -268,32 +272,24 @@ def test_a_cursor_narrows_a_delta_to_what_changed(subject: Subject, history: His
 
 @holds_for(histories())
 def test_a_delta_that_leaves_a_gap_is_refused_whole(subject: Subject, history: History) -> None:
-    """A delta that starts beyond the context is refused and nothing of it joined; else all is well."""
+    """A delta that starts beyond the context and the horizon changes nothing, and can be mended."""
     mine, theirs, third = history.maps(subject.crdt)
     since = third.context
     delta = theirs.delta(since)
     horizon = max(mine.horizon, theirs.horizon)
-    gap = any(max(mine.reflected(node), horizon) < since.get(node, 0) for node in delta.until)
     before = fields(mine)
-    if gap:
+    if any(since.get(node, 0) > max(mine.reflected(node), horizon) for node in delta.until):
         assert refuses(subject.crdt.CausalGap, partial(mine.join, delta))
         assert fields(mine) == before
     else:
-        if any(mine.reflected(node) < since.get(node, 0) for node in delta.until):
-            # The horizon excuses a gap for mortal keys alone.
-            mortal = [write for write in history.writes if not is_permanent(write.key)]
-            history = attrs.evolve(history, writes=tuple(mortal))
-        mine.join(delta)
-        assert history.honest(subject.crdt, mine, history.views[0])
+        assert not refuses(subject.crdt.CausalGap, partial(joined(subject, mine).join, delta))
     mine.join(theirs.delta(mine.context))
     assert history.honest(subject.crdt, mine, *history.views[:2])
 
 
 @holds_for(st.tuples(histories(), st.lists(st.integers(0, 9), max_size=4)))
-def test_pruning_keeps_what_it_should(
-    subject: Subject, example: tuple[History, list[int]]
-) -> None:
-    """Raising the horizon in any steps drops what lies at or under it, and what then holds nothing."""
+def test_pruning_keeps_what_it_should(subject: Subject, example: tuple[History, list[int]]) -> None:
+    """Raising the horizon in any steps drops what lies at or under it, and nothing else."""
     history, horizons = example
     replica = history.maps(subject.crdt)[0]
     state = State.of(replica)
@@ -344,7 +340,7 @@ def test_replicas_keep_their_promises_and_agree(subject: Subject, example: Any) 
 
 @holds_for(plans(12))
 def test_a_map_is_as_large_as_what_is_alive(subject: Subject, example: Any) -> None:
-    """Once all that was written has passed the horizon, only permanent keys and their writers stay."""
+    """Once all has passed the horizon, only permanent keys and their writers are left."""
     world = subject.model.World(subject.crdt, example)
     world.outlive()
     for site in world.sites:
@@ -412,6 +408,5 @@ def test_a_mutant_that_does_not_apply_says_so() -> None:
     """Text that is gone, or there twice, is an error and not a mutant that changes nothing."""
     for old in ("no such text", "return"):
         mutant = Mutant("lost", MUTANTS[0].path, old, "", ())
-        with pytest.raises(LookupError, match="'lost' replaces a text .* plant it anew"):
-            with mutant.planted():
-                pass
+        with pytest.raises(LookupError, match="'lost' replaces a text"), mutant.planted():
+            pass

@@ -19,7 +19,7 @@ from manifest.versions import (
     precedence,
 )
 
-NUMBERS = st.one_of(st.integers(0, 3), st.integers(0, 3), st.integers(0, 2**53 - 2))
+NUMBERS = st.one_of(st.just(0), st.integers(0, 3), st.integers(0, 2**53 - 2))
 IDENTIFIERS = st.one_of(
     st.sampled_from(["0", "1", "2", "10", "a", "a1", "rc", "x", "-", "--1", "00a"]),
     st.text("09aZ-", min_size=1, max_size=4).filter(lambda word: not re.match("0[0-9]+$", word)),
@@ -48,22 +48,37 @@ SHORTHANDS = st.one_of(
 )
 
 
-def near(version: semver.Version) -> st.SearchStrategy[semver.Version]:
-    """Versions that differ from one in little, or not at all; and any others."""
-    changes = st.fixed_dictionaries(
-        {},
-        optional={
-            "major": st.sampled_from([version.major, version.major + 1]),
-            "minor": st.integers(max(0, version.minor - 1), version.minor + 1),
-            "patch": st.integers(max(0, version.patch - 1), version.patch + 1),
-            "prerelease": st.one_of(st.none(), PRE_RELEASES),
-        },
-    )
-    return st.one_of(changes.map(lambda change: version.replace(**change)), VERSIONS)
+@st.composite
+def near(draw: st.DrawFn, version: semver.Version) -> semver.Version:
+    """A version that differs from another in one number by one, or not, and in what follows."""
+    changed = list(numbers(version))
+    place = draw(st.integers(0, 2))
+    changed[place] = max(0, changed[place] + draw(st.integers(-1, 1)))
+    if draw(st.booleans()):
+        changed[place + 1 :] = [draw(NUMBERS) for _ in changed[place + 1 :]]
+    prereleases = st.one_of(st.none(), st.just(version.prerelease), PRE_RELEASES)
+    major, minor, patch = changed
+    return semver.Version(major, minor, patch, draw(prereleases))
 
 
-PAIRS = VERSIONS.flatmap(lambda version: st.tuples(st.just(version), near(version)))
-RELEASE_PAIRS = PAIRS.map(lambda pair: (pair[0].replace(prerelease=None), pair[1]))
+def pairs(
+    versions: st.SearchStrategy[semver.Version],
+) -> st.SearchStrategy[tuple[semver.Version, semver.Version]]:
+    """Such versions, each with one that is near to it."""
+    return versions.flatmap(lambda version: st.tuples(st.just(version), near(version)))
+
+
+def as_releases(
+    pair: tuple[semver.Version, semver.Version],
+) -> tuple[semver.Version, semver.Version]:
+    """Return two versions without their pre-releases."""
+    one, other = pair
+    return one.replace(prerelease=None), other.replace(prerelease=None)
+
+
+PAIRS = pairs(VERSIONS)
+RELEASE_PAIRS = PAIRS.map(as_releases)
+PRE_RELEASE_BOUNDS = st.builds(semver.Version, NUMBERS.filter(bool), NUMBERS, NUMBERS, PRE_RELEASES)
 
 
 def numbers(version: semver.Version) -> tuple[int, int, int]:
@@ -92,27 +107,20 @@ def test_a_caret_keeps_the_first_number_that_counts(
     """`^` allows the release and later ones that agree up to the first number that is not zero."""
     lower, asked = pair
     counts = next((place for place, number in enumerate(numbers(lower)) if number), 2)
-    expected = (
-        not asked.prerelease
-        and asked >= lower
-        and numbers(asked)[: counts + 1] == numbers(lower)[: counts + 1]
-    )
-    assert parse_range(f"^{lower}").allows(asked) is expected
+    agree = numbers(asked)[: counts + 1] == numbers(lower)[: counts + 1]
+    assert parse_range(f"^{lower}").allows(asked) is (agree and asked >= lower)
 
 
 @given(RELEASE_PAIRS)
 def test_a_tilde_keeps_major_and_minor(pair: tuple[semver.Version, semver.Version]) -> None:
     """`~` and `~>` allow the release and later ones that agree in major and minor."""
     lower, asked = pair
-    expected = not asked.prerelease and asked >= lower and numbers(asked)[:2] == numbers(lower)[:2]
+    expected = numbers(asked)[:2] == numbers(lower)[:2] and asked >= lower
     assert parse_range(f"~{lower}").allows(asked) is expected
     assert parse_range(f"~> {lower}").allows(asked) is expected
 
 
-@given(
-    st.sampled_from("^~"),
-    PAIRS.filter(lambda pair: pair[0].prerelease is not None and pair[0].major > 0),
-)
+@given(st.sampled_from("^~"), pairs(PRE_RELEASE_BOUNDS))
 def test_a_pre_release_brings_in_those_of_its_own_version_alone(
     sign: str, pair: tuple[semver.Version, semver.Version]
 ) -> None:
@@ -125,35 +133,61 @@ def test_a_pre_release_brings_in_those_of_its_own_version_alone(
     assert parse_range(f"{sign}{lower}").allows(asked) is expected
 
 
+@given(st.sampled_from(["^", "~", "", "<=", ">=1 <=", "<"]), st.integers(1, 9), PRE_RELEASES)
+def test_an_upper_end_keeps_out_the_pre_releases_beyond_it(
+    sign: str, major: int, prerelease: str
+) -> None:
+    """`^1 >=2.0.0-rc.1` allows nothing: 2.0.0-rc.1 is named, but lies beyond all that is `^1`."""
+    beyond = semver.Version(major if sign == "<" else major + 1, 0, 0, prerelease)
+    assert not parse_range(f"{sign}{major} >={beyond}").allows(beyond)
+    assert not parse_range(f">={beyond} {sign}{major}.x").allows(beyond)
+
+
 @given(st.lists(COMPARATORS, min_size=1, max_size=3), st.data())
 def test_comparators_mean_what_they_say(
     comparators: list[tuple[str, semver.Version]], data: st.DataObject
 ) -> None:
     """All must hold by semver's own comparison; a pre-release must be of a version they name so."""
-    asked = data.draw(near(comparators[0][1]))
-    expected = all(OPERATORS[sign](asked, bound) for sign, bound in comparators) and (
-        not asked.prerelease
-        or any(bound.prerelease and numbers(bound) == numbers(asked) for _, bound in comparators)
-    )
-    text = " ".join(f"{sign}{bound}" for sign, bound in comparators)
-    assert parse_range(text).allows(asked) is expected
+    wanted = parse_range(" ".join(f"{sign}{bound}" for sign, bound in comparators))
+    bounds = [bound for _, bound in comparators]
+    named = {numbers(bound) for bound in bounds if bound.prerelease}
+    for asked in (data.draw(near(bounds[0])), *bounds):
+        holds = all(OPERATORS[sign](asked, bound) for sign, bound in comparators)
+        expected = holds and (not asked.prerelease or numbers(asked) in named)
+        assert wanted.allows(asked) is expected
 
 
-@given(st.sampled_from(["<", "<=", ">", ">=", "", "="]), PARTIALS, RELEASES)
+@given(st.sampled_from(["<", "<=", ">", ">=", "", "="]), PARTIALS, st.data())
 def test_partial_versions_stand_for_all_that_begin_so(
-    sign: str, partial: str, asked: semver.Version
+    sign: str, partial: str, data: st.DataObject
 ) -> None:
     """A release is compared with a partial version by the numbers that this has."""
-    given_numbers = tuple(map(int, partial.split(".")))
-    compare = OPERATORS[sign or "="]
-    expected = compare(numbers(asked)[: len(given_numbers)], given_numbers)
+    start = tuple(map(int, partial.split(".")))
+    asked = data.draw(near(semver.Version(*start))).replace(prerelease=None)
+    expected = OPERATORS[sign or "="](numbers(asked)[: len(start)], start)
     for wildcard in ("", ".x", ".*"):
         assert parse_range(f"{sign}{partial}{wildcard}").allows(asked) is expected
 
 
-@given(PARTIALS, VERSIONS)
-def test_a_partial_version_is_its_tilde_range(partial: str, asked: semver.Version) -> None:
+@given(st.lists(NUMBERS, min_size=1, max_size=2), st.data())
+def test_a_partial_caret_keeps_the_first_number_that_counts(
+    start: list[int], data: st.DataObject
+) -> None:
+    """`^1.2` is `>=1.2.0 <2`, `^0.2` is `0.2.x`, `^0.0` is `0.0.x` and `^0` is `0.x`."""
+    major, minor, patch = (*start, 0, 0)[:3]
+    asked = data.draw(near(semver.Version(major, minor, patch))).replace(prerelease=None)
+    counts = next((place for place, number in enumerate(start) if number), len(start) - 1)
+    agree = numbers(asked)[: counts + 1] == (major, minor)[: counts + 1]
+    expected = agree and numbers(asked) >= (major, minor, patch)
+    text = "^" + ".".join(map(str, start))
+    assert parse_range(text).allows(asked) is expected
+    assert parse_range(f"{text}.x").allows(asked) is expected
+
+
+@given(PARTIALS, st.data())
+def test_a_partial_version_is_its_tilde_range(partial: str, data: st.DataObject) -> None:
     """`1.2`, `1.2.x`, `~1.2` and `1.2 - 1.2` are one range, and `1`, `^1` and `~1` too."""
+    asked = data.draw(near(semver.Version(*map(int, partial.split(".")))))
     expected = parse_range(partial).allows(asked)
     for text in (f"~{partial}", f"{partial} - {partial}", f"={partial}", f"v{partial}.x"):
         assert parse_range(text).allows(asked) is expected
@@ -181,10 +215,13 @@ def test_a_union_allows_what_any_part_allows(
     assert parse_range(bar.join(parts)).allows(asked) is expected
 
 
-@given(st.lists(SHORTHANDS, min_size=1, max_size=3), VERSIONS)
-def test_any_version_as_a_part_makes_the_union_any(parts: list[str], asked: semver.Version) -> None:
+@given(pairs(PRE_RELEASE_BOUNDS), st.sampled_from(["{} || *", "x||^{}", " || {}", ">=0 || ~{}"]))
+def test_any_version_as_a_part_makes_the_union_any(
+    pair: tuple[semver.Version, semver.Version], union: str
+) -> None:
     """`a || *` is `*`: every release, and none of the pre-releases that `a` named, as in npm."""
-    assert parse_range(" || ".join([*parts, "*"])).allows(asked) is not bool(asked.prerelease)
+    bound, asked = pair
+    assert parse_range(union.format(bound)).allows(asked) is not bool(asked.prerelease)
 
 
 @given(st.lists(SHORTHANDS, min_size=2, max_size=3), RELEASES)

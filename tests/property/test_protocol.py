@@ -1,0 +1,389 @@
+"""What must hold of linked replicas whatever happens: drawn plans on a bench with three of them.
+
+A plan is a list of steps: writes, frees, takeovers and leaves, links that are made, carry some bytes
+and are cut at any of them, time that passes, processes that stop or start anew. The clocks of the
+three are apart by up to what is allowed, the retention is short, frames are the smallest. After every
+step the bench holds each replica to what it has promised, and at the end, connected again, all must be
+of one mind, and of the right one.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from manifest.crdt import Entry
+from manifest.errors import LinkRefused
+from manifest.events import Freed
+from manifest.records import Record, id_of, is_persistent, key_of, owner_of
+from tests.wired import Bench, Site, Wire, record, tiny
+
+SITES = 3
+RETENTION = 8.0
+STEP = 0.5
+NAMES = ("a", "b", key_of("c", persistent=True), key_of("a", persistent=True))
+"""Two shared names, and two persistent ids, of which one is shared as well."""
+PIECES = (1, 5, 60, 300, 700, 1_000_000)
+WAITS = (1, 2, 3, 9, 16, 20)
+"""In steps of the clock: from a moment to more than the retention."""
+
+Kind = Literal[
+    "write", "register", "free", "heartbeat", "wait", "live", "connect", "cut", "send", "deliver",
+    "exchange", "torn", "interrupted", "sleep", "wake", "crash", "leave", "return_late",
+]  # fmt: skip
+KINDS: tuple[Kind, ...] = (
+    "write", "write", "register", "register", "free", "free", "heartbeat", "wait", "wait", "live",
+    "connect", "cut", "send", "send", "deliver", "deliver", "deliver", "exchange", "exchange",
+    "torn", "interrupted", "sleep", "wake", "wake", "crash", "leave", "return_late",
+)  # fmt: skip
+
+
+@attrs.frozen
+class Step:
+    """One step of a plan: what happens at site `at`, with site `to` where there are two."""
+
+    kind: Kind
+    at: int
+    to: int
+    name: int
+    n: int
+
+
+@attrs.frozen
+class Plan:
+    """The clocks of the sites, how much each has to say from the start, and the steps."""
+
+    offsets: tuple[int, ...]
+    loads: tuple[int, ...]
+    steps: tuple[Step, ...]
+
+
+def plans(longest: int) -> st.SearchStrategy[Plan]:
+    """Draw a plan of at most so many steps."""
+    steps = st.builds(
+        lambda kind, at, other, name, n: Step(kind, at, (at + other) % SITES, name, n),
+        st.sampled_from(KINDS),
+        st.integers(0, SITES - 1),
+        st.integers(1, SITES - 1),
+        st.integers(0, len(NAMES) - 1),
+        st.integers(0, 5),
+    )
+    return st.builds(
+        Plan,
+        st.sampled_from([(0, 0, 0), (-1000, 0, 1000), (1000, -1000, 0), (2000, 1000, 0)]),
+        st.tuples(*[st.sampled_from((0, 0, 2, 30))] * SITES),
+        st.lists(steps, min_size=longest // 4, max_size=longest).map(tuple),
+    )
+
+
+class World:
+    """A bench with three sites, and what their owners may rely on."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.bench = Bench(step=STEP)
+        self.bench.now = 100.0
+        self.offsets = plan.offsets
+        self.sites = [self._open(index) for index in range(SITES)]
+        self.living: dict[str, Site] = {}
+        """Owner-bound ids that were registered and not freed, by a site that runs."""
+        self.holds: dict[tuple[Site, str], None] = {}
+        """Shared names of which a site does not know that it lost them."""
+        for site, load in zip(self.sites, plan.loads, strict=True):
+            for _ in range(load):
+                self.living[site.register()] = site
+        for step in plan.steps:
+            getattr(self, f"_{step.kind}")(step)
+            self.check()
+
+    def _open(self, index: int) -> Site:
+        return self.bench.open(
+            self.offsets[index],
+            name=f"site-{index}",
+            heartbeat_interval=1.0,
+            registration_lifetime=1.0,
+            retention=RETENTION,
+            max_clock_skew=2.0,
+            limits=tiny(),
+        )
+
+    # Steps at one site
+
+    def _write(self, step: Step) -> None:
+        site, key = self.sites[step.at], NAMES[step.name]
+        site.register(key, record(n=len(self.bench.log)))
+        if not is_persistent(key):
+            self.holds[site, key] = None
+
+    def _register(self, step: Step) -> None:
+        site = self.sites[step.at]
+        mine = [key for key, owner in self.living.items() if owner is site]
+        if step.n % 2 and mine:
+            site.register(mine[step.n % len(mine)], record(n=len(self.bench.log)))
+        else:
+            self.living[site.register()] = site
+
+    def _free(self, step: Step) -> None:
+        site, key = self.sites[step.at], NAMES[step.name]
+        mine = [key for key, owner in self.living.items() if owner is site]
+        if step.n % 2 and mine:
+            key = mine[step.n % len(mine)]
+            del self.living[key]
+        elif not (site.replica.holds(key) or (is_persistent(key) and key in site.replica.map)):
+            return
+        self.holds.pop((site, key), None)
+        site.free(key)
+        assert key not in site.replica.map
+
+    def _heartbeat(self, step: Step) -> None:
+        self.sites[step.at].heartbeat()
+
+    def _sleep(self, step: Step) -> None:
+        self.sites[step.at].asleep = True
+
+    def _wake(self, step: Step) -> None:
+        self.sites[step.at].asleep = False
+
+    def _crash(self, step: Step) -> None:
+        self.bench.crash(self.sites[step.at])
+        self._open_anew(step.at)
+
+    def _leave(self, step: Step) -> None:
+        site = self.sites[step.at]
+        site.replica.leave()
+        site.note()
+        for wire in self._wires(step.at):
+            wire.carry()
+        # Those who have heard it show nothing of it any more.
+        for other in self.bench.sites:
+            if other.replica.map.reflected(site.node) == site.replica.map.reflected(site.node):
+                services = other.replica.view.services.values()
+                assert not [s for s in services if s.owner == site.node and not s.persistent]
+        self.bench.crash(site)
+        self._open_anew(step.at)
+
+    def _open_anew(self, index: int) -> None:
+        gone = self.sites[index]
+        self.living = {key: site for key, site in self.living.items() if site is not gone}
+        self.holds = {held: None for held in self.holds if held[0] is not gone}
+        self.bench.now += STEP
+        self.sites[index] = self._open(index)
+
+    # Steps of time
+
+    def _wait(self, step: Step) -> None:
+        self.bench.pass_time(WAITS[step.n] * STEP, quiet=True)
+
+    def _live(self, step: Step) -> None:
+        self.bench.pass_time(WAITS[step.n] * STEP)
+
+    # Steps between two sites
+
+    def _wires(self, at: int, to: int | None = None) -> list[Wire]:
+        ends = {self.sites[at], self.sites[at if to is None else to]}
+        return [wire for wire in self.bench.wires if ends <= wire.ends.keys()]
+
+    def _connect(self, step: Step) -> Wire:
+        wires = self._wires(step.at, step.to)
+        self.bench.cut(*wires[1:])
+        return self.bench.connect(self.sites[step.at], self.sites[step.to])
+
+    def _cut(self, step: Step) -> None:
+        self.bench.cut(*self._wires(step.at, step.to))
+
+    def _send(self, step: Step) -> None:
+        for wire in self._wires(step.at, step.to):
+            wire.send(self.sites[step.at])
+
+    def _deliver(self, step: Step) -> None:
+        for wire in self._wires(step.at, step.to):
+            wire.deliver(self.sites[step.to], PIECES[step.n])
+
+    def _exchange(self, step: Step) -> None:
+        if not self._wires(step.at, step.to):
+            self._connect(step)
+        for wire in self._wires(step.at, step.to):
+            wire.carry()
+
+    def _torn(self, step: Step) -> None:
+        """A new link on which one side sends all it has, and that is cut before all of it arrives."""
+        wire = self._connect(step)
+        wire.carry_hellos()
+        while wire.send(self.sites[step.at]):
+            pass
+        wire.deliver(self.sites[step.to], PIECES[step.n])
+        wire.deliver(self.sites[step.to], PIECES[step.name])
+        self.bench.cut(wire)
+
+    def _interrupted(self, step: Step) -> None:
+        """Between two parts, one side writes, and hears what a third has to say."""
+        wire = self._connect(step)
+        wire.carry_hellos()
+        wire.send(self.sites[step.at])
+        self._write(step) if step.n % 2 else self._register(attrs.evolve(step, n=1))
+        third = SITES - step.at - step.to
+        self._exchange(Step("exchange", third, step.at, 0, 0))
+        wire.send(self.sites[step.at])
+        wire.deliver(self.sites[step.to])
+        if step.n % 3:
+            wire.carry()
+
+    def _return_late(self, step: Step) -> None:
+        """A site that nobody reaches for a retention comes back, perhaps after it has slept."""
+        site = self.sites[step.at]
+        self.bench.cut(*self._wires(step.at))
+        site.asleep = bool(step.n % 2)
+        self._write(attrs.evolve(step, at=step.to))
+        self.bench.pass_time(RETENTION * (1.25 if step.n < 4 else 0.75), quiet=True)
+        if step.n % 3:
+            self._write(attrs.evolve(step, at=step.to))
+        site.asleep = False
+        self._exchange(step)
+
+    # What holds at all times
+
+    def check(self) -> None:
+        """Fail where a promise is broken."""
+        for site in self.bench.sites:
+            site.note()
+        self.bench.check_honest()
+        for key, site in self.living.items():
+            assert key in site.replica.view.services, "its owner has lost what it registered"
+        for site, key in list(self.holds):
+            entry = site.replica.map.entry(key)
+            assert entry is not None, "a gap in what it holds"
+            if entry.stamp.node != site.node:
+                del self.holds[site, key]
+            else:
+                assert not entry.is_tombstone
+        for wire in self.bench.wires:
+            for end in wire.ends:
+                # The Hello was under way for so long that the clocks seem to be apart.
+                failure = wire.failure(end)
+                assert failure is None or (
+                    isinstance(failure, LinkRefused) and str(failure).startswith("clocks are")
+                ), failure
+
+    # What holds in the end
+
+    def heal(self) -> None:
+        """Connect all, let what is dead lapse, and fail unless all agree on what there is."""
+        bench = self.bench
+        bench.cut(*bench.wires)
+        known = [entry for site in self.sites for _, entry in site.replica.map.journal()]
+        written = len(bench.log)
+        for site in self.sites:
+            site.asleep = False
+        for at, to in ((0, 1), (1, 2), (2, 0)):
+            bench.connect(self.sites[at], self.sites[to])
+            bench.settle()
+            self.check()
+        for _ in range(6):
+            bench.pass_time(STEP)
+            self.check()
+        bench.converge()
+        self.check()
+        assert {wire.failure(site) for wire in bench.wires for site in wire.ends} == {None}
+        self._check_outcome([*known, *bench.log[written:]])
+        self._check_quiet()
+
+    def _check_outcome(self, entries: list[Entry[str, Record]]) -> None:
+        """The last word on each key counts, if whoever said it still runs, or need not."""
+        nodes = {site.node for site in self.sites}
+        horizon = self.sites[0].replica.map.horizon
+        last: dict[str, Entry[str, Record]] = {}
+        for entry in entries:
+            if entry.key not in last or entry.stamp > last[entry.key].stamp:
+                last[entry.key] = entry
+        live: dict[str, Entry[str, Record]] = {}
+        for key, entry in last.items():
+            lasting = is_persistent(key) or (
+                entry.stamp.time > horizon and entry.stamp.node in nodes
+            )
+            rival = live.get(id_of(key))
+            if lasting and not entry.is_tombstone and (rival is None or entry.stamp > rival.stamp):
+                live[id_of(key)] = entry
+        bound = {id for id in live if owner_of(id) is not None}
+        assert bound == self.living.keys()
+        for site in self.sites:
+            services = site.replica.view.services
+            assert services.keys() == live.keys()
+            for id, service in services.items():
+                value = live[id].value
+                assert isinstance(value, Record)
+                assert (service.owner, service._packed) == (live[id].stamp.node, value.data)
+
+    def _check_quiet(self) -> None:
+        sent = [wire.traffic(site).entries_sent for wire in self.bench.wires for site in wire.ends]
+        events = [len(site.events) for site in self.sites]
+        for site in self.sites:
+            site.heartbeat()
+            self.bench.settle()
+        assert sent == [
+            wire.traffic(site).entries_sent for wire in self.bench.wires for site in wire.ends
+        ], "a converged link carries entries"
+        assert events == [len(site.events) for site in self.sites]
+
+    def outlive(self) -> None:
+        """Free everything, wait for the retention, and fail where anything is left of it."""
+        for site in self.sites:
+            site.replica.leave()
+            site.note()
+        self.living.clear()
+        self.holds.clear()
+        self.bench.pass_time(RETENTION + 3.0)
+        self.bench.converge()
+        for site in self.sites:
+            left = [entry for _, entry in site.replica.map.journal()]
+            assert all(is_persistent(entry.key) for entry in left)
+            nodes = {each.node for each in self.sites} | {entry.stamp.node for entry in left}
+            assert site.replica.map.context.keys() <= nodes
+            assert site.replica.leases._held.keys() <= nodes
+            assert not [s for s in site.replica.view.services.values() if not s.persistent]
+
+
+def more(factor: int) -> settings:
+    """Return the settings of the profile with so many times its examples."""
+    return settings(max_examples=settings().max_examples * factor)
+
+
+@more(4)
+@given(plans(24))
+def test_linked_replicas_keep_their_promises_and_agree(plan: Plan) -> None:
+    """At every step all are honest and no owner loses anything; connected again, all agree."""
+    World(plan).heal()
+
+
+@given(plans(10))
+def test_nothing_is_left_of_what_was_freed(plan: Plan) -> None:
+    """Once the retention has passed over everything, only persistent records and their writers stay."""
+    world = World(plan)
+    world.heal()
+    world.outlive()
+
+
+@given(plans(16), st.integers(0, 2), st.lists(st.integers(1, 2000), min_size=1, max_size=8))
+def test_pieces_and_their_order_make_no_difference(
+    plan: Plan, at: int, pieces: list[int]
+) -> None:
+    """However the bytes of a connection are cut into pieces, the same comes of it."""
+    outcomes = []
+    for sizes in ([1_000_000], pieces):
+        world = World(plan)
+        one, other = world.sites[at], world.sites[(at + 1) % SITES]
+        one.asleep = other.asleep = False
+        world.bench.cut(*world.bench.wires)
+        wire = world.bench.connect(one, other)
+        for turn in range(100):
+            if not wire.carry(sizes[turn % len(sizes)]):
+                break
+        world.check()
+        outcomes.append([
+            (list(site.replica.map.journal()), site.ids, wire.heard(site)) for site in (one, other)
+        ])
+    assert [[ids for _, ids, _ in outcome] for outcome in outcomes][0] == outcomes[1][0][1:2] + [
+        outcomes[1][1][1]
+    ]
+    assert outcomes[0] == outcomes[1]
