@@ -55,10 +55,10 @@ def _to_tuple(entries: tuple[Entry[K, V], ...]) -> tuple[Entry[K, V], ...]:
 class Delta(Generic[K, V]):
     """An interval of history: who has reflected `since` and joins this has reflected `until`.
 
-    `since` and `until` name only the nodes whose history the delta extends. Where both are empty the
-    delta is a *part*: entries that may be joined by anyone and that claim nothing. `horizon` is the
-    horizon under which the entries were collected; shipping them without it would bring the dead
-    back.
+    Where both are empty the delta is a *part*: entries that may be joined by anyone and that claim
+    nothing. One that was made from a journal position names only the nodes whose context moved,
+    and is for the reader that has had everything up to there. `horizon` is the horizon under which
+    the entries were collected; claiming `until` without it would bring the dead back.
     """
 
     entries: tuple[Entry[K, V], ...] = attrs.field(default=(), converter=_to_tuple)
@@ -68,7 +68,7 @@ class Delta(Generic[K, V]):
 
     def __bool__(self) -> bool:
         """Whether it carries entries or extends anyone's history."""
-        return bool(self.entries or self.until)
+        return bool(self.entries) or not self.until <= self.since
 
 
 @attrs.frozen

@@ -150,7 +150,7 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         return VersionVector(self._context)
 
     def reflected(self, node: str) -> int:
-        """Return this node's time in the context, or 0: what `context.get(node, 0)` says, in O(1)."""
+        """Return this node's time in the context, or 0: `context.get(node, 0)`, in O(1)."""
         return self._context.get(node, 0)
 
     @property
@@ -180,7 +180,7 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         return self._journal.after(after)
 
     def moved(self, after: int = 0) -> Iterator[Moved]:
-        """Yield the contexts that moved behind a journal position, in the order in which they did."""
+        """Yield the contexts that moved behind a journal position, in the order of moving."""
         nodes: list[str] = []
         for node in reversed(self._moved):
             if self._moved[node] <= after:
@@ -190,13 +190,17 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
             yield Moved(self._moved[node], node, self._context[node])
 
     def delta(self, since: Mapping[str, int] = _NOTHING, *, after: int = 0) -> Delta[K, V]:
-        """Return what a replica that has reflected `since` lacks.
+        """Return what a replica that has reflected `since` lacks: anyone that has may join it.
 
-        `after` narrows it to what changed here behind a journal position, for a reader that has
-        had everything up to there: the delta then costs what changed and not the size of the map.
+        `after` narrows it to what changed here behind a journal position, for the one reader that
+        has had everything up to there: the delta then costs what changed and not the size of the
+        map, and names only the nodes whose context moved.
         """
-        until = {node: time for _, node, time in self.moved(after) if time > since.get(node, 0)}
         # Without a cursor, O(nodes) say that an equal replica lacks nothing, rather than O(map).
+        until = self._context
+        if after:
+            moved = self.moved(after)
+            until = {node: time for _, node, time in moved if time > since.get(node, 0)}
         anything = after or any(time > since.get(n, 0) for n, time in self._latest.items())
         return Delta(
             entries=tuple(
@@ -206,7 +210,7 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
             )
             if anything
             else (),
-            since=VersionVector({node: since.get(node, 0) for node in until}),
+            since=VersionVector({node: since.get(node, 0) for node in until} if after else since),
             until=VersionVector(until),
             horizon=self._horizon,
         )
@@ -228,7 +232,7 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         return self.write(Entry(key, stamp, TOMBSTONE))
 
     def advance(self, node: str, time: int) -> None:
-        """Move a node's context without a write: a heartbeat. ValueError where it would not move."""
+        """Move a node's context without a write: a heartbeat. ValueError where it would stay."""
         self._check_advance(Stamp(time, node), exempt=False)
         self._reflect(node, time)
 
@@ -252,8 +256,8 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
             )
         if stamp.time <= self._horizon and not exempt:
             raise ValueError(
-                f"nothing exists at or under the horizon {self._horizon}, got {stamp}: let the clock "
-                "observe the horizon, then take a new time"
+                f"nothing exists at or under the horizon {self._horizon}, got {stamp}: let the "
+                "clock observe the horizon, then take a new time"
             )
 
     # Joining
@@ -293,8 +297,9 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         return tuple(Change(entry.key, entry, None) for entry in dropped)
 
     def _check_connects(self, delta: Delta[K, V], horizon: int) -> None:
-        for node in delta.until:
-            since = delta.since.get(node, 0)
+        # Of every node, also where its history is not continued: what the reader is taken to have
+        # reflected of it was left out, be it only because it beats what is claimed here.
+        for node, since in delta.since.items():
             if since > self.reflected(node) and since > horizon:
                 raise CausalGap(
                     f"the delta continues the history of {node} from {since}, and this replica has "

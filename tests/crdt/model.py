@@ -70,9 +70,9 @@ def plans(max_size: int = 40) -> st.SearchStrategy[list[Step]]:
 
 
 def split(delta: Any, size: int) -> list[Any]:
-    """Return a delta in parts of at most `size` entries; only the last one moves the context."""
+    """Return a delta in parts of at most `size` entries; all but the last carry entries alone."""
     nothing = type(delta.since)()
-    part = attrs.evolve(delta, since=nothing, until=nothing)
+    part = attrs.evolve(delta, since=nothing, until=nothing, horizon=0)
     cuts = range(0, max(len(delta.entries) - size, 0), size)
     return [
         *(attrs.evolve(part, entries=delta.entries[cut : cut + size]) for cut in cuts),

@@ -48,15 +48,15 @@ def test_a_delta_since_nothing_is_everything() -> None:
     assert delta.horizon == 5
 
 
-def test_a_delta_names_the_nodes_that_moved_and_no_others() -> None:
-    """Its interval starts, for those, where the reader stands."""
+def test_a_delta_is_the_interval_between_two_contexts() -> None:
+    """It starts where the reader stands, in every node, and ends where the replica does."""
     replica = a_map(3)
     replica.advance("b", 7)
     replica.advance("c", 9)
     delta = replica.delta(VersionVector({"a": 2, "b": 7, "z": 4}))
     assert [entry.key for entry in delta.entries] == ["a3"]
-    assert delta.since == VersionVector({"a": 2})
-    assert delta.until == VersionVector({"a": 3, "c": 9})
+    assert delta.since == VersionVector({"a": 2, "b": 7, "z": 4})
+    assert delta.until == VersionVector({"a": 3, "b": 7, "c": 9}) == replica.context
 
 
 def test_a_plain_mapping_will_do_as_a_context() -> None:

@@ -196,10 +196,15 @@ def test_a_delta_that_starts_beyond_the_context_is_refused_whole() -> None:
     assert fields(replica) == before
 
 
-def test_a_start_that_no_end_goes_with_claims_nothing() -> None:
-    """Only the nodes that a delta moves have to connect."""
-    replica = joined(interval(put("k", 5), since={"a": 99}, until={}))
-    assert replica["k"] == "k5a"
+def test_a_start_has_to_connect_also_where_no_end_goes_with_it() -> None:
+    """What the reader is taken to have of one node may be what beats the claims of another."""
+    writer = joined(interval(put("k", 6, "slow"), since={}, until={"slow": 6}))
+    writer.join(interval(put("k", 99, "fast"), since={}, until={"fast": 99}))
+    writer.advance("slow", 7)
+    for_one_that_has_it = writer.delta(VersionVector({"fast": 99}))
+    assert for_one_that_has_it.entries == ()
+    with pytest.raises(CausalGap, match="fast"):
+        LWWMap[str, str]().join(for_one_that_has_it)
 
 
 @pytest.mark.parametrize("mine, theirs", [(6, 0), (0, 6)])
