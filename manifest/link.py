@@ -29,7 +29,7 @@ from .backoff import pause
 from .environment import Environment
 from .errors import LinkError, LinkRefused, ManifestError
 from .events import Accepted, Connected, Disconnected, Event, Synced
-from .messages import Bye, Gossip, Hello, Message
+from .messages import Bye, Gossip, Hello
 from .messages import Synced as SyncedMessage
 from .network import Address, Stream
 from .protocol import LinkProtocol, Traffic
@@ -62,19 +62,15 @@ class Hub(Protocol):
     @property
     def listening(self) -> str | None:
         """Where this manifest accepts links, for its peers to know."""
-        ...
 
     def emit(self, event: Event) -> None:
         """Tell the subscribers."""
-        ...
 
     def gossip(self, *, urgent: bool) -> None:
         """Wake every link: the replica has changed."""
-        ...
 
     def learn_address(self, host: str) -> None:
         """Take note of the address at which a peer sees this host."""
-        ...
 
 
 class LinkState(enum.StrEnum):
@@ -167,7 +163,7 @@ class Connection:
     async def wait_flushed(self) -> None:
         """Wait until all that there is to say now has been handed to the operating system."""
         while not (self._ended.is_set() or (self.protocol.flushed and self._idle.is_set())):
-            self._idle = trio.Event()
+            self._be_busy()
             self.wake(urgent=True)
             await self._idle.wait()
 
@@ -190,7 +186,8 @@ class Connection:
     # Reading
 
     async def _read(self) -> Exception:
-        while True:
+        # Each turn waits, in `_receive`.
+        while True:  # noqa: ASYNC913
             try:
                 data = await self._receive()
             except trio.BrokenResourceError as error:
@@ -217,7 +214,8 @@ class Connection:
 
     async def _receive(self) -> bytes:
         """Return the next bytes. `trio.TooSlowError` past a deadline of the waking clock."""
-        while True:
+        # Each turn waits or raises.
+        while True:  # noqa: ASYNC913
             deadline, complaint = self._deadline()
             left = deadline - self._waking.now()
             if left <= 0:
@@ -249,7 +247,7 @@ class Connection:
         elif complete or self._frame_by == math.inf:
             self._frame_by = now + self._options.timeouts.frame
 
-    def _handle(self, message: Message) -> None:
+    def _handle(self, message: Hello | SyncedMessage | Gossip) -> None:
         match message:
             case Hello():
                 self._greeted_by = math.inf
@@ -259,8 +257,8 @@ class Connection:
                 self.wake(urgent=True)
             case SyncedMessage():
                 self._link.has_synced()
-            case Gossip(delta):
-                self._hub.gossip(urgent=bool(delta.entries))
+            case _:
+                self._hub.gossip(urgent=bool(message.delta.entries))
 
     # Writing
 
@@ -281,9 +279,15 @@ class Connection:
             # The reader ends the connection: the peer's last words may still wait to be read.
             self._hurry()
 
+    def _be_busy(self) -> None:
+        # Whoever waits for an event that is not set yet must not be left waiting for it.
+        if self._idle.is_set():
+            self._idle = trio.Event()
+
     async def _send_all(self) -> None:
         """Send until there is nothing more to send."""
         self._wake, self._urgent = trio.Event(), trio.Event()
+        self._be_busy()
         timeout = self._options.timeouts.send
         while data := self.protocol.bytes_to_send():
             self._taken_by = self._waking.now() + timeout

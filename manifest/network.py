@@ -4,6 +4,9 @@ The registry is given a `Network` and never opens a socket itself. `manifest.tcp
 simulation brings its own.
 """
 
+# What a protocol declares has no body, and so returns nothing.
+# pyright: reportReturnType=false
+
 from __future__ import annotations
 
 from typing import Protocol
@@ -30,7 +33,7 @@ class Address:
     @property
     def is_wildcard(self) -> bool:
         """Whether it stands for every address of the host."""
-        return self.host in ("0.0.0.0", "::")  # compared with, not bound
+        return self.host in ("0.0.0.0", "::")
 
     @property
     def is_loopback(self) -> bool:
@@ -43,20 +46,15 @@ class Network(Protocol):
 
     async def dial(self, host: str, port: int) -> Stream:
         """Connect to a listener. OSError where that fails."""
-        ...
 
     async def listen(self, host: str, port: int) -> list[trio.abc.Listener[Stream]]:
         """Bind a port, any free one for 0, on each address of a host. OSError where that fails."""
-        ...
 
     def bound(self, listener: trio.abc.Listener[Stream]) -> Address:
         """Return where a listener listens."""
-        ...
 
     def remote(self, stream: Stream) -> Address:
         """Return where a stream's other end is, as seen from here."""
-        ...
 
     def own_address(self) -> str:
         """Return the address under which this host is likely reached by others."""
-        ...

@@ -116,6 +116,7 @@ class Listener:
     def __init__(
         self,
         addresses: tuple[Address, ...],
+        shown: Address,
         service: Service,
         close: Callable[[Listener], None],
     ) -> None:
@@ -123,6 +124,8 @@ class Listener:
         self._unbound = trio.Event()
         self.addresses: tuple[Address, ...] = addresses
         """What is bound; each has `host` and `port` and reads `host:port`."""
+        self.shown = shown
+        """Where others are told to connect: the first of `addresses`, or what is advertised."""
         self.service = service
         """What this manifest registered for it, `manifest@<version>`."""
 
@@ -214,13 +217,13 @@ class Manifest:
         try:
             self._check_open()
             addresses = tuple(network.bound(each) for each in sockets)
-            listener = Listener(addresses, self._register_listener(addresses), self._stop_listening)
+            listener = self._make_listener(addresses)
+            scope = self._listeners[listener] = trio.CancelScope()
+            self._nursery.start_soon(self._accept, listener, sockets, scope)
         except BaseException:
             for each in sockets:
                 await trio.aclose_forcefully(each)
             raise
-        scope = self._listeners[listener] = trio.CancelScope()
-        self._nursery.start_soon(self._accept, listener, sockets, scope)
         return listener
 
     def connect(self, port: int = 3100, host: str = "127.0.0.1") -> Link:
@@ -459,11 +462,7 @@ class Manifest:
     @property
     def listening(self) -> str | None:
         """Where peers can reach this manifest, as `host:port`, or None where it does not listen."""
-        for listener in self._listeners:
-            service = listener.service
-            if service.address is not None and service.port is not None:
-                return str(Address(service.address, service.port))
-        return None
+        return next((str(listener.shown) for listener in self._listeners), None)
 
     def emit(self, event: Event) -> None:
         """Tell the subscribers, and whoever waits for a service."""
@@ -603,14 +602,15 @@ class Manifest:
         del self._links[link]
         self._past += link.traffic
 
-    def _register_listener(self, addresses: tuple[Address, ...]) -> Service:
-        """Register `manifest@<version>` for a listener, as others can reach it."""
-        host, port = self._address_of_listener(addresses), addresses[0].port
-        self.learn_address(host)
+    def _make_listener(self, addresses: tuple[Address, ...]) -> Listener:
+        """Register `manifest@<version>` where others can reach it, and return the listener."""
+        shown = Address(self._address_of_listener(addresses), addresses[0].port)
+        self.learn_address(shown.host)
         advertised = self._options.advertise
         if advertised is not None:
-            host, port = advertised.host, advertised.port or port
-        return self.register(f"manifest@{__version__}", port=port, address=host)
+            shown = Address(advertised.host, advertised.port or shown.port)
+        service = self.register(f"manifest@{__version__}", port=shown.port, address=shown.host)
+        return Listener(addresses, shown, service, self._stop_listening)
 
     def _address_of_listener(self, addresses: tuple[Address, ...]) -> str:
         for address in addresses:

@@ -49,15 +49,16 @@ class TcpNetwork:
         except UnicodeError as error:
             raise OSError(f"{host!r} cannot be a host name: {error}") from error
         hosts = list(dict.fromkeys(str(each[4][0]) for each in found))
-        for _ in range(_TRIES if port == 0 and len(hosts) > 1 else 1):
+        tries = _TRIES if port == 0 and len(hosts) > 1 else 1
+        # Each turn binds, which is a checkpoint, and there is an end to them.
+        while True:  # noqa: ASYNC913
             try:
                 return await _bind(hosts, port)
             except OSError as error:
-                failed = error
                 # Free on one address and taken on another: try another one.
-                if error.errno != errno.EADDRINUSE:
-                    break
-        raise failed
+                tries -= 1
+                if tries == 0 or error.errno != errno.EADDRINUSE:
+                    raise
 
     def bound(self, listener: trio.abc.Listener[Stream]) -> Address:
         """Return the address and port that a listener is bound to."""

@@ -227,10 +227,7 @@ _PRERELEASE = rf"(?:-({_ID}(?:\.{_ID})*))?"
 _PART = rf"({_INT}|[xX*])"
 _PARTIAL = rf"{_PART}(?:\.{_PART}(?:\.{_PART}{_PRERELEASE})?)?"
 _HYPHEN = re.compile(rf" ?([v= ]*)({_PARTIAL}) - ([v= ]*)({_PARTIAL}) ?")
-# A blank after an operator is dropped. How far a loose version reaches decides where one begins.
-_LOOSE_ID = "(?:[0-9]*[A-Za-z-][0-9A-Za-z-]*|[0-9]+)"
-_LOOSE = rf"[0-9]+\.[0-9]+\.[0-9]+(?:-?{_LOOSE_ID}(?:\.{_LOOSE_ID})*)?"
-_GAP = re.compile(rf"( ?[<>]?=?) ?([v= ]*(?:{_LOOSE}|{_PARTIAL}))")
+_GAP = re.compile(rf"( ?[<>]?=?) ?([v= ]*{_PARTIAL})")
 _SHORTHAND = re.compile(rf"(\^|~>?|[<>]?=?)[v=]*{_PARTIAL}")
 _STAR = re.compile(r"[<>]?=?\*")
 _FULL = re.compile(rf"([<>]?=?)v?({_INT})\.({_INT})\.({_INT}){_PRERELEASE}(?:{_BUILD.pattern})?")

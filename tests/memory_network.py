@@ -531,6 +531,7 @@ async def until(holds: Callable[[], object], *, within: float = 60.0) -> float:
     """Wait until something holds, in virtual time; return how many seconds that took."""
     begun = trio.current_time()
     with trio.fail_after(within):
+        await trio.lowlevel.checkpoint()
         while not holds():  # noqa: ASYNC110 - anything at all may be waited for
             await trio.sleep(0.01)
     return trio.current_time() - begun

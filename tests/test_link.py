@@ -1,4 +1,4 @@
-"""Links: what they do when peers are down, come back, refuse, are silent, are slow or break rules."""
+"""Links: what they do when peers are down, come back, refuse, are silent, slow or break rules."""
 
 import logging
 import math
@@ -52,7 +52,7 @@ async def kinds_of(events: manifest.Subscription, into: list[type]) -> None:
     """Note what kind of event comes, one by one, registrations and heartbeats apart."""
     async for event in events:
         if not isinstance(event, manifest.Registered | manifest.Heartbeat):
-            into.append(type(event))
+            into.append(type(event))  # noqa: PERF401 - read while it goes on
 
 
 # Nobody there
@@ -63,9 +63,8 @@ async def test_nobody_there_is_a_status_and_no_exception(autojump_clock: MockClo
     network = MemoryNetwork()
     async with open_manifest(environment=network.host(A).environment()) as m:
         link = m.connect(host=B)
-        assert link.status.state is LinkState.DIALLING
+        assert repr(link) == "<Link to 10.0.0.2:3100 dialling>"
         await trio.sleep(10)
-        assert link.status.state is LinkState.WAITING
         assert link.status.reason == "could not connect: [Errno 111] Connection refused"
         assert link.status.failures > 5
         assert repr(link) == "<Link to 10.0.0.2:3100 waiting>"
@@ -463,7 +462,8 @@ async def test_waiting_for_a_link_ends_with_the_manifest(autojump_clock: MockClo
                 await link.wait_synced()
 
         async with open_manifest(environment=network.host(A).environment()) as m:
-            nursery.start_soon(wait, m.connect(host=B))
+            # It waits on when the manifest has closed, which is the point.
+            nursery.start_soon(wait, m.connect(host=B))  # noqa: ASYNC111
             await trio.sleep(1)
 
 
@@ -594,6 +594,7 @@ async def test_a_slow_reader_is_not_dropped(autojump_clock: MockClock) -> None:
         for number in range(300):
             a.register(f"web-{number}", {"fill": "x" * 100}, port=80)
         with trio.move_on_after(60):
+            await trio.lowlevel.checkpoint()
             while len(puppet.replica.map) < 301:
                 await trio.sleep(0.5)
                 await puppet.hear()
@@ -611,14 +612,11 @@ async def test_a_handshake_has_an_absolute_deadline(
         puppet = Puppet(await network.host(B).reach(A, 3100))
         await trio.testing.wait_all_tasks_blocked()
         (link,) = a.links
-        with pytest.raises(trio.BrokenResourceError):
-            for byte in puppet.protocol.bytes_to_send()[: 100 if trickle else 0]:
-                await puppet.end.send_all(bytes([byte]))
-                await trio.sleep(0.3)
-            await trio.sleep(10)
-            await puppet.end.send_all(b"x")
-            await trio.sleep(1)
-            await puppet.end.send_all(b"x")
+        for byte in puppet.protocol.bytes_to_send()[: 30 if trickle else 0]:
+            await puppet.end.send_all(bytes([byte]))
+            await trio.sleep(0.3)
+        assert link.connection is not None
+        await trio.sleep_until(10.1)
         assert reason_of(link) == "no Hello from the peer within 10 s"
         assert [type(await anext(events)) for _ in range(len(events))] == [
             manifest.Registered, manifest.Heartbeat
@@ -634,12 +632,11 @@ async def test_a_frame_has_an_absolute_deadline(autojump_clock: MockClock) -> No
         await puppet.greet()
         (link,) = a.links
         unfinished = frame(bytes(1000))
-        begun = trio.current_time()
-        with pytest.raises(trio.BrokenResourceError):
-            for byte in unfinished:
-                await puppet.end.send_all(bytes([byte]))
-                await trio.sleep(0.5)
-        assert 29 < trio.current_time() - begun < 32
+        for byte in unfinished[:58]:
+            await puppet.end.send_all(bytes([byte]))
+            await trio.sleep(0.5)
+        assert link.connection is not None
+        await trio.sleep_until(30.1)
         assert reason_of(link) == "a frame was not complete within 30 s"
         assert len(a.services()) == 1
 
@@ -705,6 +702,7 @@ async def test_a_pause_of_this_process_is_not_held_against_a_reader(
             await trio.sleep(3)
             assert link.status.state is not LinkState.CLOSED
             with trio.fail_after(1):
+                await trio.lowlevel.checkpoint()
                 while not puppet.replica.map:
                     await puppet.hear()
 
@@ -840,18 +838,18 @@ async def test_the_log_says_a_reason_again_after_the_link_was_well(
 
 
 async def test_what_the_log_remembers_is_bounded(
-    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thousand and more strangers, each gone without a word, leave a thousand remembered."""
+    """Of many strangers, each gone without a word, only the latest are remembered."""
+    monkeypatch.setattr("manifest.link._REMEMBERED", 10)
     network = MemoryNetwork()
     async with open_manifest(environment=network.host(A).environment()) as a:
         await a.listen()
-        for number in range(1010):
+        for number in range(15):
             end = await network.host(f"stranger-{number}").reach(A, 3100)
             await end.aclose()
         await trio.sleep(1)
-        assert len(a.said) == 1000
-        assert "from stranger-1009" in a.said
+        assert list(a.said) == [f"from stranger-{number}" for number in range(5, 15)]
 
 
 async def test_a_zone_is_nobody_elses_business(autojump_clock: MockClock) -> None:

@@ -1,11 +1,13 @@
 """The manifest: opening and closing, registering and finding, leases and partitions, end to end."""
 
+import inspect
 import logging
 import math
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -26,7 +28,6 @@ from manifest import (
     ManifestInternalError,
     NotOwner,
     Registered,
-    Service,
     ServiceNotFound,
     Timeouts,
     Updated,
@@ -127,7 +128,7 @@ async def test_what_the_block_raises_comes_out_bare(
                     await m.connect(host=B).wait_synced()
                     m.connect(host=C)
                     await m.listen()
-                raise error
+                raise error  # noqa: TRY301 - in this very block
         except BaseException as raised:  # noqa: ASYNC103, BLE001 - this is what is tested
             caught = raised
         assert caught is error
@@ -242,7 +243,8 @@ class CancelAt(trio.abc.Instrument):
 
 async def live(host: Host, peer: Manifest) -> None:
     """Open, listen, connect, register, wait and close, as an application may."""
-    async with open_manifest(environment=host.environment()) as m, m.events() as events:
+    options: dict[str, Any] = {"heartbeat_interval": 1.0, "registration_lifetime": 1.0}
+    async with open_manifest(environment=host.environment(), **options) as m, m.events() as events:
         listener = await m.listen()
         link = m.connect(host=B)
         peer.connect(host=A)
@@ -269,8 +271,7 @@ def test_cancelling_at_any_step_leaves_nothing_behind(capacity: float) -> None:
 
     async def cancelled_at(step: int) -> tuple[bool, int]:
         network = MemoryNetwork(capacity=capacity)
-        options = {"heartbeat_interval": 0.5, "registration_lifetime": 0.5}
-        async with open_manifest(environment=network.host(B).environment(), **options) as b:
+        async with open_manifest(environment=network.host(B).environment()) as b:
             await b.listen()
             await trio.testing.wait_all_tasks_blocked()
             tasks = trio.lowlevel.current_statistics().tasks_living
@@ -285,7 +286,7 @@ def test_cancelling_at_any_step_leaves_nothing_behind(capacity: float) -> None:
             assert (a.ends, a.listeners) == ([], {})
             for link in b.links:
                 link.close()
-            await trio.sleep(12)
+            await trio.sleep(3.1)
             assert trio.lowlevel.current_statistics().tasks_living == tasks
             assert (roles(b), b.links, len(b.services())) == ([], (), 1)
             # Nothing that arrived was malformed, and nothing that was sent.
@@ -372,11 +373,6 @@ PLACES: list[tuple[Any, str]] = [
 ]
 
 
-def is_of(subject: Any, m: Manifest, host: Host) -> bool:
-    """Tell whether a replica, a link protocol or a host belongs to a manifest on that host."""
-    return subject in (m.replica, host) or getattr(subject, "_replica", None) is m.replica
-
-
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: ".".join((place[0].__name__, place[1])))
 async def test_a_bug_in_the_library_is_an_internal_error(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, place: tuple[type, str]
@@ -387,21 +383,27 @@ async def test_a_bug_in_the_library_is_an_internal_error(
 
     def fails(subject: Any, *arguments: Any, **options: Any) -> Any:
         result = works(subject, *arguments, **options)
-        if is_of(subject, a, network.host(A)):
+        if subject in subjects or getattr(subject, "_replica", None) in subjects:
             raise bug
         return result
 
     network = MemoryNetwork()
+    subjects: list[object] = [network.host(A)]
+
+    async def use() -> None:
+        async with open_manifest(environment=network.host(A).environment()) as a:
+            await a.connect(host=B).wait_synced()
+            subjects.append(a.replica)
+            with monkeypatch.context() as patch:
+                patch.setattr(*place, fails)
+                a.connect(host=B)
+                await trio.sleep(10)
+                raise AssertionError("the block was not cancelled")
+
     async with open_manifest(environment=network.host(B).environment()) as b:
         await b.listen()
         with pytest.raises(ManifestInternalError, match=r"please report it: .*planted") as caught:
-            async with open_manifest(environment=network.host(A).environment()) as a:
-                await a.connect(host=B).wait_synced()
-                with monkeypatch.context() as patch:
-                    patch.setattr(*place, fails)
-                    a.connect(host=B)
-                    await trio.sleep(10)
-                    raise AssertionError("the block was not cancelled")
+            await use()
     assert caught.value.__cause__ is bug
     assert not network.ends
 
@@ -425,8 +427,7 @@ async def test_a_bug_and_an_exception_at_once(
         finally:
             raise Broken
 
-    expected = ExceptionGroup if grouped else Broken
-    with pytest.raises(expected) as caught:
+    async def use() -> None:
         async with open_manifest(environment=alone()):
             monkeypatch.setattr(Replica, "pulse", fails)
             if not grouped:
@@ -434,6 +435,9 @@ async def test_a_bug_and_an_exception_at_once(
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(fail_when_cancelled)
                 nursery.start_soon(trio.sleep_forever)
+
+    with pytest.raises(ExceptionGroup if grouped else Broken) as caught:
+        await use()
     if isinstance(caught.value, ExceptionGroup):
         # The cancellation that the crash brought about has been taken out.
         assert [type(each) for each in caught.value.exceptions] == [Broken]
@@ -449,11 +453,14 @@ async def test_several_bugs_at_once(
     def fails(*_: object) -> None:
         raise RuntimeError("planted")
 
-    with pytest.raises(ManifestInternalError) as caught:
+    async def use() -> None:
         async with open_manifest(environment=alone()):
             monkeypatch.setattr(Replica, "pulse", fails)
             monkeypatch.setattr(Replica, "leave", fails)
             await trio.sleep_forever()
+
+    with pytest.raises(ManifestInternalError) as caught:
+        await use()
     assert isinstance(caught.value.__cause__, ExceptionGroup)
     assert len(caught.value.__cause__.exceptions) == 2
 
@@ -542,7 +549,53 @@ async def test_leaving_is_seen_at_once(autojump_clock: MockClock) -> None:
         assert await until(lambda: b.statistics().nodes == 2) < 0.2
 
 
+async def test_two_that_close_at_once_do_not_wait_for_each_other(
+    autojump_clock: MockClock,
+) -> None:
+    """Manifests that close in the same moment take each other's goodbye for the answer."""
+    async with pair() as (a, b), trio.open_nursery() as nursery:
+        a.register("web", port=80)
+        await b.wait_for("web")
+        begun = trio.current_time()
+        nursery.start_soon(a.aclose)
+        nursery.start_soon(b.aclose)
+    assert trio.current_time() - begun < 0.1
+
+
+async def test_a_large_goodbye_is_taken_whole(autojump_clock: MockClock) -> None:
+    """A peer that needs more than a second for all that is freed still gets all of it."""
+    network = MemoryNetwork(capacity=1000)
+    async with open_manifest(environment=network.host(A).environment()) as a:
+        await a.listen()
+        for number in range(1000):
+            a.register("web", port=1 + number)
+        puppet = Puppet(await network.host(B).reach(A, 3100))
+        await puppet.greet()
+        while len(puppet.replica.map) < 1001:
+            await puppet.hear()
+        heard: list[Any] = []
+
+        async def hear_slowly() -> None:
+            while not any(isinstance(each, Bye) for each in heard):
+                heard.extend(await puppet.hear())
+                await trio.sleep(0.2)
+            await puppet.end.aclose()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hear_slowly)
+            await a.aclose()
+        assert len(puppet.replica.map) == 0
+        assert trio.current_time() > 1
+
+
 # Options and environment
+
+
+def test_the_signature_says_what_an_address_is_by_default() -> None:
+    """In the signature of `register` the default of `address` is told in words."""
+    assert "address: 'str | _Unset | None' = this host's, if it is known" in str(
+        inspect.signature(Manifest.register)
+    )
 
 
 def test_a_bad_option_is_a_value_error() -> None:
@@ -609,7 +662,7 @@ async def test_each_listener_is_registered_under_its_own_address(
 
 
 @pytest.mark.parametrize(
-    ("advertise", "shown"),
+    "advertise, shown",
     [
         ("example.org", ("example.org", 3100)),
         ("example.org:443", ("example.org", 443)),
@@ -698,7 +751,8 @@ async def test_a_manifest_that_closes_while_it_binds(
                 return bound
 
             monkeypatch.setattr(Host, "listen", slowly)
-            nursery.start_soon(listen, m)
+            # It goes on when the manifest has closed.
+            nursery.start_soon(listen, m)  # noqa: ASYNC111
             await trio.sleep(0.5)
         await trio.sleep(1)
         assert not network.host(A).listeners
@@ -751,7 +805,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "options", "problem"), BAD)
+@pytest.mark.parametrize("arguments, options, problem", BAD)
 async def test_what_cannot_be_registered(
     autojump_clock: MockClock, arguments: Any, options: Any, problem: str
 ) -> None:
@@ -945,7 +999,7 @@ async def test_only_the_owner_frees(autojump_clock: MockClock) -> None:
         await b.wait_for("web")
         for what in ({"service": theirs}, {"id": theirs.id}, {"port": 80}):
             with pytest.raises(NotOwner, match=f"belongs to the manifest {a.id}"):
-                b.free(**what)  # type: ignore[arg-type]  # one of each at random
+                b.free(**what)
         mine = b.register("api", port=80)
         assert b.free(port=80) == mine
         assert b.get("web") == {theirs.id: theirs}
@@ -988,7 +1042,11 @@ async def test_a_shared_name_is_taken_over(autojump_clock: MockClock) -> None:
     """The last writer holds a shared name; the former owner sees that, and renews it no more."""
     network = MemoryNetwork()
     events: list[Any] = []
-    options = {"heartbeat_interval": 1.0, "registration_lifetime": 1.0, "retention": 10.0}
+    options: dict[str, Any] = {
+        "heartbeat_interval": 1.0,
+        "registration_lifetime": 1.0,
+        "retention": 10.0,
+    }
     async with pair(network, **options) as (a, b), trio.open_nursery() as nursery:
         former = a.register("primary", port=1, id="primary")
         await b.wait_for("primary")
@@ -1032,10 +1090,11 @@ async def test_a_named_restart_displaces_at_once(
     network = MemoryNetwork()
     events: list[Any] = []
     mine: list[Any] = []
-    async with pair(network) as (a, b), trio.open_nursery() as nursery:
+    async with pair(network) as (_, b), trio.open_nursery() as nursery:
         await nursery.start(follow, b, events)
         async with open_manifest(name="db-1", environment=network.host(C).environment()) as old:
-            await nursery.start(follow, old, mine)
+            # It follows what happens after this one has closed, too.
+            await nursery.start(follow, old, mine)  # noqa: ASYNC111
             await old.connect(host=A).wait_synced()
             former = old.register("db", port=1)
             await b.wait_for("db")
@@ -1121,7 +1180,8 @@ async def test_waiting_ends_with_the_manifest(autojump_clock: MockClock) -> None
                 await m.wait_for("web")
 
         async with open_manifest(environment=alone()) as m:
-            nursery.start_soon(wait, m)
+            # It waits on when the manifest has closed.
+            nursery.start_soon(wait, m)  # noqa: ASYNC111
             await trio.sleep(1)
 
 
@@ -1164,25 +1224,25 @@ async def test_a_view_kept_from_events_equals_the_registry(autojump_clock: MockC
     """Snapshot and events together are the registry at every step, through all that happens."""
     network = MemoryNetwork()
     events: dict[str, list[Any]] = {"a": [], "b": []}
-    async with pair(network, heartbeat_interval=1, registration_lifetime=1) as (a, b):
-        async with trio.open_nursery() as nursery:
-            a.register("before", port=1)
-            # The view is compared whenever no event waits: see `follow`.
-            await nursery.start(follow, a, events["a"])
-            await nursery.start(follow, b, events["b"])
-            service = a.register("web", port=1)
-            b.register("shared", id="shared", port=2)
-            await trio.sleep(1)
-            a.register("shared", id="shared", port=3)
-            a.register("web", port=2, id=service.id)
-            await trio.sleep(1)
-            network.partition(A, B)
-            await trio.sleep(5)
-            a.free(service)
-            b.register("shared", id="shared", port=4)
-            network.heal()
-            await trio.sleep(5)
-            nursery.cancel_scope.cancel()
+    options: dict[str, Any] = {"heartbeat_interval": 1.0, "registration_lifetime": 1.0}
+    async with pair(network, **options) as (a, b), trio.open_nursery() as nursery:
+        a.register("before", port=1)
+        # The view is compared whenever no event waits: see `follow`.
+        await nursery.start(follow, a, events["a"])
+        await nursery.start(follow, b, events["b"])
+        service = a.register("web", port=1)
+        b.register("shared", id="shared", port=2)
+        await trio.sleep(1)
+        a.register("shared", id="shared", port=3)
+        a.register("web", port=2, id=service.id)
+        await trio.sleep(1)
+        network.partition(A, B)
+        await trio.sleep(5)
+        a.free(service)
+        b.register("shared", id="shared", port=4)
+        network.heal()
+        await trio.sleep(5)
+        nursery.cancel_scope.cancel()
     assert ("web", "expired") in frees(events["b"])
     assert ("shared", "replaced") in frees(events["a"])
 
@@ -1191,16 +1251,19 @@ async def test_closed_is_the_last_event(autojump_clock: MockClock) -> None:
     """The goodbye is seen as events, `Closed` behind all of them, and the iteration ends."""
     network = MemoryNetwork()
     seen: list[Any] = []
-    async with open_manifest(environment=network.host(B).environment()) as b:
+    async with (
+        open_manifest(environment=network.host(B).environment()) as b,
+        open_manifest(environment=network.host(A).environment()) as a,
+        trio.open_nursery() as nursery,
+    ):
         await b.listen()
-        async with trio.open_nursery() as nursery:
-            async with open_manifest(environment=network.host(A).environment()) as a:
-                await nursery.start(follow, a, seen)
-                await a.connect(host=B).wait_synced()
-                a.register("web", port=80)
-                await trio.sleep(1)
-        assert [type(each) for each in seen[-3:]] == [Freed, Disconnected, Closed]
-        assert sum(isinstance(each, Closed) for each in seen) == 1
+        await nursery.start(follow, a, seen)
+        await a.connect(host=B).wait_synced()
+        a.register("web", port=80)
+        await trio.sleep(1)
+        await a.aclose()
+    assert [type(each) for each in seen[-3:]] == [Freed, Disconnected, Closed]
+    assert sum(isinstance(each, Closed) for each in seen) == 1
 
 
 async def test_subscribing_while_the_manifest_closes(autojump_clock: MockClock) -> None:
@@ -1215,7 +1278,8 @@ async def test_subscribing_while_the_manifest_closes(autojump_clock: MockClock) 
 
         async with open_manifest(environment=alone()) as m:
             for _ in range(30):
-                nursery.start_soon(subscribe, m)
+                # It reads on when the manifest has closed.
+                nursery.start_soon(subscribe, m)  # noqa: ASYNC111
                 await trio.lowlevel.checkpoint()
             with trio.CancelScope() as scope:
                 scope.cancel()
@@ -1227,20 +1291,22 @@ async def test_subscribing_while_the_manifest_closes(autojump_clock: MockClock) 
 async def test_heartbeats_are_events(autojump_clock: MockClock) -> None:
     """A manifest tells that it has told the others that it is alive, once per interval."""
     seen: list[Any] = []
-    async with open_manifest(heartbeat_interval=2, environment=alone()) as m:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(follow, m, seen)
-            await trio.sleep(20.5)
-            nursery.cancel_scope.cancel()
+    async with (
+        open_manifest(heartbeat_interval=2, environment=alone()) as m,
+        trio.open_nursery() as nursery,
+    ):
+        await nursery.start(follow, m, seen)
+        await trio.sleep(20.5)
+        nursery.cancel_scope.cancel()
     beats = [each.time for each in seen if isinstance(each, Heartbeat)]
     assert len(beats) == 10
-    assert {later - earlier for earlier, later in zip(beats, beats[1:], strict=False)} == {2000}
+    assert {later - earlier for earlier, later in pairwise(beats)} == {2000}
 
 
 async def test_a_subscriber_that_lags_costs_little(autojump_clock: MockClock) -> None:
-    """What a subscriber has not read is merged per service: a thousand changes are two events."""
+    """What a subscriber has not read is merged per service: hundreds of changes are one event."""
     async with pair() as (a, b), b.events() as events:
-        for number in range(1000):
+        for number in range(300):
             a.register("web", {"n": number}, port=80, id="web")
             await trio.sleep(0.01)
         await trio.sleep(1)
@@ -1279,17 +1345,16 @@ async def test_statistics(autojump_clock: MockClock) -> None:
 async def test_a_killed_owners_services_lapse(autojump_clock: MockClock, silently: bool) -> None:
     """The dead are gone within heartbeat + lifetime + 1 s, not before lifetime, at any distance."""
     network = MemoryNetwork()
-    async with pair(network) as (a, b):
-        async with network.host(C).node() as c:
-            await c.manifest.connect(host=A).wait_synced()
-            c.manifest.register("web", port=80)
-            await b.wait_for("web")
-            await trio.sleep(47)
-            await c.kill(silently=silently)
-            near = await until(lambda: not a.get("web"))
-            far = near + await until(lambda: not b.get("web"))
-            assert 5 < near < 11
-            assert 5 < far < 11
+    async with pair(network) as (a, b), network.host(C).node() as c:
+        await c.manifest.connect(host=A).wait_synced()
+        c.manifest.register("web", port=80)
+        await b.wait_for("web")
+        await trio.sleep(47)
+        await c.kill(silently=silently)
+        near = await until(lambda: not a.get("web"))
+        far = near + await until(lambda: not b.get("web"))
+        assert 5 < near < 11
+        assert 5 < far < 11
 
 
 async def test_late_joiners_extend_no_lease(autojump_clock: MockClock) -> None:
@@ -1397,7 +1462,7 @@ async def test_a_wall_clock_that_steps_changes_nothing(
         b.register("db", port=80)
         await b.wait_for("api")
         await a.wait_for("db")
-        await trio.sleep(3600 * 2)
+        await trio.sleep(300)
         assert frees(seen) == []
         assert not any(isinstance(each, Disconnected) for each in seen)
         assert roles(a) == roles(b) == ["api", "db", "web"]
@@ -1432,9 +1497,7 @@ async def test_a_machine_that_was_suspended_is_anchored_anew(
 # Nothing is freed that is alive
 
 
-@pytest.mark.parametrize(
-    ("services", "seconds"), [(1000, 60), (10_000, 600)], ids=["1000", "10000"]
-)
+@pytest.mark.parametrize("services, seconds", [(1000, 60), (10_000, 600)], ids=["1000", "10000"])
 async def test_nothing_alive_is_ever_freed(
     autojump_clock: MockClock, services: int, seconds: float
 ) -> None:
@@ -1460,15 +1523,19 @@ async def follow_frees(
         task_status.started()
         async for event in events:
             if isinstance(event, Freed | Disconnected):
-                into.append(event)
+                into.append(event)  # noqa: PERF401 - read while it goes on
 
 
 async def test_what_is_renewed_is_never_freed(autojump_clock: MockClock) -> None:
-    """Through ten retentions live services stay, tombstones go, and nobody sees a renewal."""
+    """Through five retentions live services stay, tombstones go, and nobody sees a renewal."""
     seen: list[Any] = []
-    options = {"heartbeat_interval": 2.0, "registration_lifetime": 2.0, "retention": 60.0}
+    options: dict[str, Any] = {
+        "heartbeat_interval": 2.0,
+        "registration_lifetime": 2.0,
+        "retention": 60.0,
+    }
     async with pair(**options) as (a, b), trio.open_nursery() as nursery:
-        for number in range(300):
+        for number in range(200):
             a.register("web", port=1 + number)
         gone = a.register("gone", port=1)
         await b.wait_for("gone")
@@ -1476,15 +1543,15 @@ async def test_what_is_renewed_is_never_freed(autojump_clock: MockClock) -> None
         await trio.sleep(1)
         for m in (a, b):
             await nursery.start(follow, m, seen)
-        await trio.sleep(600)
+        await trio.sleep(300)
         assert not any(isinstance(each, Freed | Registered | Updated) for each in seen)
-        assert len(a.services()) == len(b.services()) == 301
+        assert len(a.services()) == len(b.services()) == 201
         assert a.statistics().tombstones == b.statistics().tombstones == 0
         nursery.cancel_scope.cancel()
 
 
 async def test_a_steady_link_is_cheap(autojump_clock: MockClock) -> None:
-    """With 1,000 registrations a link carries far less than 100 bytes a second, each way."""
+    """With 1,000 registrations a link carries 16 bytes a second each way, renewals apart."""
     network = MemoryNetwork()
     async with pair(network) as (a, b):
         for number in range(1000):
@@ -1494,8 +1561,7 @@ async def test_a_steady_link_is_cheap(autojump_clock: MockClock) -> None:
         before = dict(network.transmitted)
         await trio.sleep(1200)
         rates = {way: (network.transmitted[way] - before[way]) / 1200 for way in before}
-        print("steady link, bytes a second:", rates)  # noqa: T201 - the figure is of interest
-        assert max(rates.values()) < 30
+        assert max(rates.values()) < 20
 
 
 # Partitions
@@ -1507,7 +1573,11 @@ async def test_a_partition_longer_than_the_retention_heals(autojump_clock: MockC
     Nothing that was freed comes back, nothing that lives is lost.
     """
     network = MemoryNetwork()
-    options = {"heartbeat_interval": 1.0, "registration_lifetime": 1.0, "retention": 20.0}
+    options: dict[str, Any] = {
+        "heartbeat_interval": 1.0,
+        "registration_lifetime": 1.0,
+        "retention": 20.0,
+    }
     events: list[Any] = []
     async with (
         pair(network, **options) as (a, b),
@@ -1554,7 +1624,8 @@ async def test_a_partition_longer_than_the_retention_heals(autojump_clock: MockC
         names = {id: each.port for id, each in a.services().items() if each.name == "shared"}
         assert names.keys() == {"taken-by-a", "taken-by-b", "contested"}
         assert names["contested"] == last.port
-        assert [m.statistics().tombstones for m in everyone] == [0, 0, 0]
+        # That of the persistent service stays, as the service itself would have.
+        assert [m.statistics().tombstones for m in everyone] == [1, 1, 1]
         nursery.cancel_scope.cancel()
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from manifest.crdt import Entry, Stamp
 from manifest.events import Event, Freed, FreeReason, Registered, Updated
 from manifest.query import parse_query
 from manifest.records import Service
@@ -145,6 +146,17 @@ def test_of_twins_the_later_written_is_shown() -> None:
     assert kinds(watched.told()) == [
         "Registered", "Freed replaced", "Registered", "Freed replaced", "Registered", "Updated"
     ]  # fmt: skip
+
+
+def test_of_twins_with_one_stamp_the_leased_is_shown_everywhere() -> None:
+    """No sound node writes two things under one stamp; should one do so, all still show the same."""
+    twins = [Entry(key, Stamp(5, A), a_record(n=n)) for n, key in enumerate(("db", "*db"))]
+    for joined in (twins, twins[::-1]):
+        watched = Watched(A)
+        for entry in joined:
+            watched.join([entry])
+        assert watched.view.services["db"].data == {"n": 0}
+        assert watched.visible() == watched.view.services
 
 
 def test_a_twin_comes_forth_when_the_other_goes() -> None:

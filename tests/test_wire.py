@@ -5,6 +5,7 @@ has changed, and the file says what that takes.
 """
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -98,6 +99,15 @@ def test_bytes_behind_a_message_are_refused(name: str) -> None:
     """A payload is one message and nothing more."""
     for rest in (b"\x00", b"\xc0", payload_of(name)):
         assert "trailing" in refusal(payload_of(name) + rest).problem
+
+
+def test_the_worked_example_is_a_vector() -> None:
+    """The frame that docs/wire.md takes apart byte by byte is one of these, in full."""
+    page = (vectors.HERE.parents[2] / "docs/wire.md").read_text(encoding="utf-8")
+    _, _, rest = page.partition("## A frame, byte by byte")
+    block = rest.split("```")[1].removeprefix("text\n")
+    dump = "".join(line.strip().partition("  ")[0] for line in block.splitlines())
+    assert dump.replace(" ", "") == VECTORS["registration"]["frame"]
 
 
 # What a peer can send that is wrong
@@ -255,6 +265,8 @@ BAD_KEYS: tuple[Any, ...] = (
 )  # fmt: skip
 BAD_NODES: tuple[Any, ...] = ("", ANN[1:], ANN + "0", ANN.lower(), ANN + "\n", "G" * 24, 7, None)
 BAD_ADDRESSES: tuple[Any, ...] = ("", "a b", "a\n", "\u2029", "a" * 256, 1, None)
+BAD_NAMES: tuple[Any, ...] = ("", "a b", "\n", "a" * 101, 5, b"x", [])
+BAD_BYTES: tuple[Any, ...] = (None, "\x80", 1, [], {}, [128])
 NO_ROWS: tuple[Any, ...] = (None, {}, 5, "")
 BAD_TIMES: tuple[Any, ...] = (
     -T,
@@ -291,9 +303,9 @@ BAD_TIMES: tuple[Any, ...] = (
         *(("writes", "role", value) for value in (2, MAX_INT, None, *BAD_NUMBERS)),
         *(("writes", "address", value) for value in (1, MAX_INT, *BAD_NUMBERS)),
         *(("writes", "port", value) for value in (0, 65536, *BAD_NUMBERS)),
-        *(("writes", "data", value) for value in (None, "\x80", 1, [], {}, [128])),
+        *(("writes", "data", value) for value in BAD_BYTES),
         *(("leases", "remaining", value) for value in (None, *BAD_NUMBERS)),
-        *(("leases", "name", value) for value in ("", "a b", "\n", "a" * 101, 5, b"x", [])),
+        *(("leases", "name", value) for value in BAD_NAMES),
     ],
 )  # fmt: skip
 def test_a_wrong_column_is_refused_by_its_path(field: str, column: str, value: object) -> None:
@@ -384,9 +396,10 @@ def test_an_id_that_is_bound_to_another_is_refused_in_words() -> None:
 
 
 @pytest.mark.parametrize("key", ["*db", f"*{BOB}.1", f"{BOB}.01", f"{BOB}.", f"{BOB}.1.2", BOB])
-def test_what_only_looks_bound_may_be_written_by_anyone(key: str) -> None:
+@pytest.mark.parametrize("writer", [ANN, BOB])
+def test_what_only_looks_bound_may_be_written_by_anyone(key: str, writer: str) -> None:
     """Persistent keys and whatever is not exactly a node id, a dot and a number are shared."""
-    for message in (gossip(write(key, T, ANN, "web")), gossip(free(key, T, ANN))):
+    for message in (gossip(write(key, T, writer, "web")), gossip(free(key, T, writer))):
         assert decode(encode_message(message)) == message
 
 
@@ -504,6 +517,32 @@ def test_what_does_not_fit_leaves_the_message_as_it_was() -> None:
     assert packer.payload(horizon=0) == before
     assert packer.add_mark(ANN, 0, T)
     assert not GossipPacker(60, base=T).add_mark(ANN, 0, T)
+
+
+def greatest(i: int) -> dict[str, Callable[[GossipPacker], bool]]:
+    """Return ways to add rows whose columns take as many bytes as they can."""
+    id, far = f"{ANN}.{MAX_INT - i}", MAX_INT - i
+    lease = Lease(ANN, far, MAX_INT, MAX_INT, "\N{GRINNING FACE}" * 10)
+    role, address = f"{i}" + "é" * 100, f"{i}" + "é" * 50
+    return {
+        "free": lambda packer: packer.add_entry(free(id, far, ANN)),
+        "shared": lambda packer: packer.add_entry(free(f"é{i}", far, ANN)),
+        "write": lambda packer: packer.add_entry(write(id, far, ANN, "web", port=65535)),
+        "words": lambda packer: packer.add_entry(write(id, far, ANN, role, address=address)),
+        "mark": lambda packer: packer.add_mark(ANN, MAX_INT, far),
+        "nodes": lambda packer: packer.add_mark(f"{i:024X}", MAX_INT, far),
+        "lease": lambda packer: packer.add_lease(lease),
+    }
+
+
+@pytest.mark.parametrize("kind", greatest(0))
+@pytest.mark.parametrize("limit", [1_000, 10_000])
+def test_a_full_packer_keeps_its_limit(kind: str, limit: int) -> None:
+    """However many rows of the costliest kind there are, the payload is not beyond the limit."""
+    packer = GossipPacker(limit, base=1)
+    rows_in_it = next(i for i in range(1_000) if not greatest(i)[kind](packer))
+    assert rows_in_it > 1
+    assert limit * 0.6 < len(packer.payload(horizon=MAX_INT)) <= limit
 
 
 def test_a_thousand_records_cost_what_is_new_in_each() -> None:

@@ -88,7 +88,7 @@ class Watched:
             if service is None or not (service.persistent or self.believes(service.owner)):
                 continue
             rival = latest.get(service.id)
-            if rival is None or rival.stamp < entry.stamp:
+            if rival is None or _rank(rival) < _rank(entry):
                 latest[service.id] = entry
         services = (service_of(entry) for entry in latest.values())
         return {service.id: service for service in services if service is not None}
@@ -106,3 +106,8 @@ class Watched:
         found = self.view.select(parse_query(query))
         assert [service.id for service in found.values()] == list(found)
         return list(found.values())
+
+
+def _rank(entry: Entry[str, Record]) -> tuple[Stamp, bool]:
+    """Return what decides between twins; only a broken writer gives both one stamp."""
+    return entry.stamp, not is_persistent(entry.key)

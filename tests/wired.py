@@ -114,7 +114,7 @@ class Site:
             if entry.stamp.node == self.node:
                 self.bench.log.append(entry)
             self._logged = position
-        context, horizon = self.replica.map.context, self.replica.map.horizon
+        context, horizon = self.replica.map._context, self.replica.map.horizon
         assert horizon >= self.claimed_horizon, "the horizon went back"
         self.claimed_horizon = horizon
         for node, time in self.claimed.items():
@@ -205,7 +205,7 @@ class Wire:
 
     def send(self, site: Site) -> bool:
         """Have a site send what it would send now; False where that is nothing."""
-        if not self.up:
+        if site.asleep or not self.up:
             return False
         end, other = self.ends[site], self.ends[self.to(site)]
         data = end.protocol.bytes_to_send()
@@ -219,7 +219,7 @@ class Wire:
     def deliver(self, site: Site, size: int | None = None) -> bool:
         """Let a site receive what is on its way, or that many bytes; False where there is nothing."""
         end = self.ends[site]
-        data = bytes(end.incoming[:size])
+        data = b"" if site.asleep else bytes(end.incoming[:size])
         del end.incoming[: len(data)]
         if data and end.failure is None:
             end.arrived += len(data)
@@ -236,19 +236,24 @@ class Wire:
             site.note()
         return bool(data)
 
+    def waiting(self, site: Site) -> int:
+        """Return how many bytes are on their way to a site."""
+        return len(self.ends[site].incoming)
+
     def push(self, site: Site, payload: bytes) -> None:
         """Let a site receive a payload, as if its peer had sent it."""
         self.ends[site].incoming += len(payload).to_bytes(4, "big") + payload
         self.deliver(site)
 
-    def carry(self, size: int | None = None) -> bool:
-        """Move all there is, both ways, `size` bytes at a time; False where nothing moved."""
+    def carry(self, *sizes: int) -> bool:
+        """Move all there is, both ways, in pieces of these sizes; False where nothing moved."""
         moved = False
         for site in self.ends:
             while self.send(site):
                 moved = True
+        pieces = itertools.cycle(sizes or [2**31])
         for site in self.ends:
-            while self.deliver(site, size):
+            while self.deliver(site, next(pieces)):
                 moved = True
         return moved
 
@@ -326,11 +331,11 @@ class Bench:
         self.sites.remove(site)
         self.cut(*[wire for wire in self.wires if site in wire.ends])
 
-    def settle(self, size: int | None = None) -> None:
-        """Carry until there is nothing left to carry, `size` bytes at a time."""
+    def settle(self, *sizes: int) -> None:
+        """Carry until there is nothing left to carry, in pieces of these sizes."""
         for _ in range(10_000):
             # Each wire gets its turn: what one brings is news for the others.
-            if not any([wire.carry(size) for wire in self.wires if self._runs(wire)]):
+            if not any([wire.carry(*sizes) for wire in self.wires]):
                 return
         raise AssertionError("there is no end of talking")
 
@@ -366,9 +371,6 @@ class Bench:
                         write.stamp.time <= site.replica.map.horizon
                         and not is_persistent(write.key)
                     ), f"the context of {site} claims {write}, and it never arrived"
-
-    def _runs(self, wire: Wire) -> bool:
-        return not any(site.asleep for site in wire.ends)
 
 
 def check_equal(sites: Iterable[Site]) -> None:

@@ -46,6 +46,7 @@ class Naive:
 
     def settle(self) -> set[tuple[str, bool, str | None]]:
         believed = {node for node in self.held if self.runs(node) and not self.displacer(node)}
+        turns: set[tuple[str, bool, str | None]]
         turns = {(node, True, None) for node in believed - self.believed}
         turns |= {(node, False, self.displacer(node)) for node in self.believed - believed}
         self.believed = believed

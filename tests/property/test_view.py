@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from manifest.crdt import TOMBSTONE, Entry, Stamp, from_milliseconds
 from manifest.events import Freed, FreeReason
-from manifest.records import Record, key_of
+from manifest.records import Record, is_persistent, key_of
 from tests.samples import A, B, C, a_record
 from tests.viewing import Watched
 
@@ -89,6 +90,12 @@ def test_the_view_is_what_its_definition_says(history: list[Any], believed: set[
             ]
         at_port = {id for id, service in expected.items() if service.port == 80}
         assert {service.id for service in watched.view.at_port(80)} == at_port
+        # Nothing is left behind in what a turn of a lease goes through.
+        held = defaultdict[str, set[str]](set)
+        for _, entry in watched.map.journal():
+            if not entry.is_tombstone and not is_persistent(entry.key):
+                held[entry.stamp.node].add(entry.key)
+        assert {node: set(keys) for node, keys in watched.view._leased.items()} == held
 
 
 @given(st.lists(entries, max_size=12), st.randoms(use_true_random=False))

@@ -1,0 +1,161 @@
+"""The options that commands share, gathered into one value, and the manifest that they describe."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import attrs
+import click
+
+from manifest.options import Options
+from manifest.registry import Manifest, open_manifest
+
+from .arguments import checked, parse_peer, parse_seconds
+from .output import Output
+from .wording import printable
+
+__all__ = [
+    "Settings",
+    "describes_a_manifest",
+    "peer_argument",
+    "set_up_logging",
+    "tear_down_logging",
+    "timeout_option",
+]
+
+_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
+
+
+@attrs.frozen
+class Settings:
+    """What the shared options say."""
+
+    given: Mapping[str, Any]
+    """Arguments for `open_manifest`."""
+    json: bool
+
+    def open(self) -> AbstractAsyncContextManager[Manifest]:
+        """Return a manifest, to be entered."""
+        return open_manifest(**self.given)
+
+    def output(self) -> Output:
+        """Return where to write what the command finds."""
+        return Output(sys.stdout, json=self.json)
+
+
+class _OneLine(logging.Formatter):
+    """Log lines without what a peer could have put in them to steer the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = f"manifest: {record.levelname.lower()}: {record.getMessage()}"
+        if record.exc_info:
+            line += f"\n{self.formatException(record.exc_info)}"
+        return "\n".join(map(printable, line.splitlines()))
+
+
+def set_up_logging(verbose: int) -> None:
+    """Send the library's warnings to stderr, and with -v and -vv what else it has to say."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine())
+    logger = logging.getLogger("manifest")
+    logger.handlers[:] = [handler]
+    logger.setLevel(_LEVELS[min(verbose, len(_LEVELS) - 1)])
+
+
+def tear_down_logging() -> None:
+    """Leave the library's logger as it was."""
+    logger = logging.getLogger("manifest")
+    logger.handlers.clear()
+    logger.setLevel(logging.NOTSET)
+
+
+_SHARED = (
+    click.option("--json", is_flag=True, help="Print one JSON object per line."),
+    click.option(
+        "--cluster",
+        metavar="NAME",
+        default="manifest",
+        show_default=True,
+        help="The cluster; manifests of another refuse.",
+    ),
+    click.option(
+        "--retention",
+        metavar="SECONDS",
+        default="3600",
+        show_default=True,
+        callback=checked(parse_seconds),
+        help="How long the cluster remembers what was freed; the same in all of it.",
+    ),
+    click.option("-v", "--verbose", count=True, help="Log what the links do; -vv logs more."),
+)
+_LASTING = (
+    click.option("--name", metavar="NAME", help="A name that survives restarts, such as db-1."),
+    click.option(
+        "--heartbeat-interval",
+        metavar="SECONDS",
+        default="5",
+        show_default=True,
+        callback=checked(parse_seconds),
+        help="How often to say that it is alive.",
+    ),
+    click.option(
+        "--registration-lifetime",
+        metavar="SECONDS",
+        default="5",
+        show_default=True,
+        callback=checked(parse_seconds),
+        help="How long its registrations stay after a heartbeat fell due.",
+    ),
+)
+
+
+def describes_a_manifest(*, lasting: bool) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Add the shared options to a command, which gets them as one argument, `settings`.
+
+    A manifest that only asks and leaves needs fewer of them than one that is lasting.
+    """
+    options = (*_LASTING, *_SHARED) if lasting else _SHARED
+    taken = ("cluster", "retention", "name", "heartbeat_interval", "registration_lifetime")
+
+    def decorate(command: Callable[..., int]) -> Callable[..., int]:
+        @functools.wraps(command)
+        def call(json: bool, verbose: int, **arguments: Any) -> int:
+            given = {key: arguments.pop(key) for key in taken if key in arguments}
+            if "advertise" in arguments:
+                given["advertise"] = arguments.pop("advertise")
+            try:
+                Options(**given)
+            except ValueError as error:
+                raise click.UsageError(str(error)) from None
+            set_up_logging(verbose)
+            return command(settings=Settings(given, json), **arguments)
+
+        for option in reversed(options):
+            call = option(call)
+        return call
+
+    return decorate
+
+
+def peer_argument(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the argument HOST:PORT, the manifest to link to."""
+    return click.argument("peer", metavar="HOST:PORT", callback=checked(parse_peer))(command)
+
+
+def timeout_option(
+    default: str | None, meaning: str
+) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Add the option --timeout, in seconds."""
+    return click.option(
+        "--timeout",
+        metavar="SECONDS",
+        default=default,
+        show_default=default is not None,
+        callback=checked(parse_seconds),
+        help=meaning,
+    )
