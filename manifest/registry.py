@@ -179,7 +179,10 @@ class Manifest:
         self._picks: dict[str, int] = {}
         self._picked = 0
         physical = PhysicalClock(environment.wall, trio.current_time)
-        self._pulse_interval = min(1.0, options.heartbeat_interval, options.lease / 4)
+        # A pause of up to two intervals is not credited, and must not make up a lifetime.
+        self._pulse_interval = min(
+            1.0, options.heartbeat_interval, options.registration_lifetime / 4
+        )
         waking = WakingClock(trio.current_time, self._pulse_interval)
         self.id: str = environment.node_id()
         """Identifies this incarnation: 24 hex digits, never used again."""

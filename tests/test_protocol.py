@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from itertools import pairwise
 
 import attrs
 import pytest
@@ -16,7 +17,7 @@ from manifest.frames import HEADER_BYTES
 from manifest.messages import Bye, Gossip, Hello, Lease, Synced
 from manifest.options import Limits
 from manifest.protocol import HELLO_BYTES, LinkProtocol, Traffic
-from manifest.records import key_of
+from manifest.records import Record, key_of
 from manifest.wire import PROTOCOL, GossipPacker, encode_message
 from tests.wired import START, Bench, Site, Wire, check_equal, record, ring, tiny
 
@@ -47,7 +48,7 @@ def lossless(*sites: Site) -> None:
 def test_both_sides_say_hello_at_once_and_nothing_else_before_they_have_heard_it(
     bench: Bench,
 ) -> None:
-    """A Hello tells who speaks, how it is set up, where it is, and how far it has reflected whom."""
+    """A Hello tells who speaks, how it is set up, where it is, and whom it has reflected."""
     one, other = bench.open(name="one", offset=250), bench.open()
     one.register()
     wire = bench.connect(one, other)
@@ -210,7 +211,7 @@ def populated(bench: Bench) -> tuple[Site, Site]:
 
 
 def test_fragments_make_no_difference(bench: Bench) -> None:
-    """Byte by byte the same messages arrive as in one piece, and `partial` tells what is missing."""
+    """Byte by byte the same messages arrive as in one piece, and `partial` says if more is due."""
     heard = []
     for size in (2**31, 1, 7):
         bench = Bench()
@@ -222,7 +223,7 @@ def test_fragments_make_no_difference(bench: Bench) -> None:
         heard.append([wire.heard(one), wire.heard(other)])
     assert heard[0] == heard[1] == heard[2]
     assert len([m for m in heard[0][1] if isinstance(m, Gossip)]) > 1
-    wire.send(one) or one.heartbeat()
+    one.heartbeat()
     assert wire.send(one)
     wire.deliver(other, 3)
     assert wire.protocol(other).partial
@@ -346,7 +347,7 @@ def test_parts_claim_nothing(bench: Bench) -> None:
 
 
 def test_what_is_written_between_parts_is_not_lost(bench: Bench) -> None:
-    """New keys, keys that have been sent, and keys that have not, all arrive in their last version."""
+    """New keys, keys that were sent, and keys that were not, all arrive in their last version."""
     one, other = bench.open_all(2, limits=tiny())
     keys = [one.register() for _ in range(60)]
     wire = bench.connect(one, other)
@@ -475,7 +476,7 @@ def crowd(site: Site, count: int) -> list[str]:
 
 @pytest.mark.parametrize("limits", [tiny(), Limits()], ids=["smallest", "default"])
 def test_contexts_that_do_not_fit_one_frame_are_continued(bench: Bench, limits: Limits) -> None:
-    """Synced waits for the last of them; each frame keeps to the limit, and each lease has its mark."""
+    """Synced waits for the last of them, each frame keeps to the limit, no mark is left out."""
     one, other = bench.open_all(2, limits=limits)
     one.register()
     nodes = crowd(one, 3000)
@@ -578,7 +579,7 @@ def entries_sent(*wires: Wire) -> int:
 def test_a_chain_carries_every_entry_once(bench: Bench) -> None:
     """Registrations and frees reach the far end at once, and nothing comes back."""
     sites = bench.open_all(4)
-    wires = [bench.connect(one, other) for one, other in zip(sites, sites[1:], strict=False)]
+    wires = [bench.connect(one, other) for one, other in pairwise(sites)]
     bench.settle()
     keys = [site.register() for site in sites]
     bench.settle()
@@ -652,7 +653,7 @@ def test_nothing_is_taken_for_gone_that_is_there(count: int, seconds: int) -> No
     sites = bench.open_all(3)
     for number in range(count):
         sites[0].replica.write(f"{sites[0].node}.{number}", record(f"web-{number % 100}@1.0.0"))
-    for one, other in zip(sites, sites[1:], strict=False):
+    for one, other in pairwise(sites):
         bench.connect(one, other)
     bench.settle()
     bench.pass_time(seconds)
@@ -663,7 +664,7 @@ def test_nothing_is_taken_for_gone_that_is_there(count: int, seconds: int) -> No
 
 
 def test_two_links_between_one_pair_both_live(bench: Bench) -> None:
-    """What one link has told is no news on the other, and yet each says something every interval."""
+    """What one link has told is no news on the other, yet each speaks in every interval."""
     one, other = bench.open_all(2)
     wires = [bench.connect(one, other) for _ in range(2)]
     one.register()
@@ -679,7 +680,7 @@ def test_two_links_between_one_pair_both_live(bench: Bench) -> None:
 
 
 def test_keep_alive_goes_out_without_news_and_once(bench: Bench) -> None:
-    """It is a gossip that says nothing but the horizon, and the next one waits for the next call."""
+    """It is a gossip that says nothing but the horizon; the next one waits for the next call."""
     one, other = bench.open_all(2, retention=100.0)
     bench.pass_time(80)
     wire = bench.connect(one, other)
@@ -910,7 +911,7 @@ def test_a_peer_whose_clock_agrees_with_neither_is_refused(bench: Bench) -> None
 
 
 def test_a_clock_that_was_set_back_says_so(bench: Bench) -> None:
-    """Its hybrid time never goes back, so no peer can accept it: a person is told to open it anew."""
+    """Its hybrid time never goes back, so no peer can accept it: somebody has to open it anew."""
     ahead, right = bench.open(offset=DAY), bench.open()
     ahead.register()
     ahead.offset = 0
@@ -972,14 +973,13 @@ def test_before_hello_nothing_larger_than_a_hello_is_taken_in(bench: Bench) -> N
         len(greeting).to_bytes(4, "big") + greeting + (1024 * 1024).to_bytes(4, "big")
     )
     assert protocol.partial
+    protocol = LinkProtocol(site.replica)
+    data = len(greeting).to_bytes(4, "big") + greeting + (1024 * 1024 + 1).to_bytes(4, "big")
     with pytest.raises(MalformedMessage, match=f"1 to {1024 * 1024} bytes"):
-        protocol = LinkProtocol(site.replica)
-        protocol.receive_data(
-            len(greeting).to_bytes(4, "big") + greeting + (1024 * 1024 + 1).to_bytes(4, "big")
-        )
+        protocol.receive_data(data)
 
 
-def forged(stamp: Stamp, key: str = "k") -> Entry[str, object]:
+def forged(stamp: Stamp, key: str = "k") -> Entry[str, Record]:
     """Return an entry that somebody made up."""
     return Entry(key, stamp, record())
 
@@ -1118,7 +1118,7 @@ def test_two_processes_under_one_id_find_out(bench: Bench) -> None:
 
 
 def test_relays_do_not_extend_a_lease(bench: Bench) -> None:
-    """However far from the dead owner: gone when its lease is, at all of them in the same second."""
+    """However far from the dead owner: gone when its lease is, everywhere in the same second."""
     owner, *relays = bench.open_all(5)
     key = owner.register()
     for one, other in zip([owner, *relays], relays, strict=False):
@@ -1311,7 +1311,7 @@ def test_a_return_after_more_than_the_retention_shows_no_gap(bench: Bench) -> No
 
 
 def test_a_takeover_during_an_absence_is_respected(bench: Bench) -> None:
-    """Though the horizon has passed the owner's record, and though the takeover comes in the last part."""
+    """Though the horizon has passed the owner's record, and the takeover comes in the last part."""
     owner, peer = bench.open_all(2, retention=100.0, max_clock_skew=10.0, limits=tiny())
     for name in ("taken", "freed", "kept"):
         owner.register(name)
@@ -1401,7 +1401,7 @@ def test_both_sides_of_a_partition_write_and_agree_afterwards(length: int) -> No
 
 
 def test_the_last_word_may_be_a_free(bench: Bench) -> None:
-    """Who frees a shared name last frees it for all, also where it was taken over on the other side."""
+    """Who frees a shared name last frees it for all, also for who took it over meanwhile."""
     left, right = bench.open_all(2)
     left.register("primary")
     wire = bench.connect(left, right)

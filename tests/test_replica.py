@@ -488,7 +488,7 @@ def test_a_join_that_raises_the_horizon_respects_a_takeover_that_it_brings(bench
 
 
 def test_after_a_pause_it_joins_before_it_renews(bench: Bench) -> None:
-    """One heartbeat interval goes by in which only peers are listened to; then it renews its own."""
+    """For one heartbeat interval it only listens to peers; then it renews its own."""
     site = bench.open(retention=100.0, max_clock_skew=10.0)
     for key in ("taken", "kept"):
         site.register(key)
@@ -507,7 +507,7 @@ def test_after_a_pause_it_joins_before_it_renews(bench: Bench) -> None:
 def test_a_clock_that_was_set_late_collects_nothing_before_it_has_joined(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Anchoring anew is logged, moves physical time, and waits one heartbeat interval like a pause."""
+    """Anchoring anew is logged, moves physical time, and is followed by a wait like a pause."""
     site = bench.open(offset=-86_400_000, retention=100.0, max_clock_skew=10.0)
     key = site.register()
     site.offset = 0

@@ -149,7 +149,7 @@ def test_of_twins_the_later_written_is_shown() -> None:
 
 
 def test_of_twins_with_one_stamp_the_leased_is_shown_everywhere() -> None:
-    """No sound node writes two things under one stamp; should one do so, all still show the same."""
+    """No sound node uses a stamp twice; should one do so, every manifest still shows the same."""
     twins = [Entry(key, Stamp(5, A), a_record(n=n)) for n, key in enumerate(("db", "*db"))]
     for joined in (twins, twins[::-1]):
         watched = Watched(A)

@@ -1,15 +1,17 @@
 """Replicas wired together by hand: link protocols between them, no I/O, and one clock for all.
 
 A `Bench` holds the time. Nothing happens on it by itself: a test lets time pass, has a `Wire` carry
-as many bytes as it likes, cuts it, and looks. What every replica tells its subscribers and what every
-wire carries is checked as it happens, so that no test has to ask for it:
+as many bytes as it likes, cuts it, and looks. What every replica tells its subscribers and what
+every wire carries is checked as it happens, so that no test has to ask for it:
 
 - per id, Registered, Updated and Freed alternate, and add up to what the view shows;
 - no entry is sent to its author, nor back over the wire on which it arrived and changed something;
 - Synced is said once;
-- contexts and horizons never go back, and every context is **honest**: each write at or under it is
-  present, or beaten by a present entry, or at or under the horizon (`check_honest`, which asks the log
-  of all writes, is called by the tests whose logs are short).
+- contexts and horizons never go back.
+
+Every context is **honest**: each write at or under it is present, or beaten by a present entry, or
+at or under the horizon. `check_honest` asks the log of all writes, so it is called by those tests
+whose logs are short.
 """
 
 from __future__ import annotations
@@ -217,7 +219,7 @@ class Wire:
         return bool(data)
 
     def deliver(self, site: Site, size: int | None = None) -> bool:
-        """Let a site receive what is on its way, or that many bytes; False where there is nothing."""
+        """Let a site receive what is on its way, or so many bytes; False where that is nothing."""
         end = self.ends[site]
         data = b"" if site.asleep else bytes(end.incoming[:size])
         del end.incoming[: len(data)]
@@ -304,7 +306,9 @@ class Bench:
     def open(self, offset: int = 0, **options: Any) -> Site:
         """Open a new node, its clock off by so many milliseconds."""
         number = next(self._nodes)
-        site = Site(self, f"{number * 0x9E3779B97F4A7C15F39CC060 % 2**96:024X}", _options(options), offset)
+        site = Site(
+            self, f"{number * 0x9E3779B97F4A7C15F39CC060 % 2**96:024X}", _options(options), offset
+        )
         self.sites.append(site)
         site.note()
         return site
@@ -335,12 +339,13 @@ class Bench:
         """Carry until there is nothing left to carry, in pieces of these sizes."""
         for _ in range(10_000):
             # Each wire gets its turn: what one brings is news for the others.
-            if not any([wire.carry(*sizes) for wire in self.wires]):
+            moved = [wire.carry(*sizes) for wire in self.wires]
+            if not any(moved):
                 return
         raise AssertionError("there is no end of talking")
 
     def pass_time(self, seconds: float, *, quiet: bool = False) -> None:
-        """Let time pass, step by step: what is due gets done at every site, and carried unless `quiet`."""
+        """Let time pass: at each step sites do what is due, and it is carried unless `quiet`."""
         for _ in range(round(seconds / self.step)):
             self.now += self.step
             for site in self.sites:
@@ -362,7 +367,7 @@ class Bench:
         check_equal(self.sites)
 
     def check_honest(self) -> None:
-        """Fail where a context claims a write that is neither present, nor beaten, nor collected."""
+        """Fail where a context claims a write that is not present, nor beaten, nor collected."""
         for site in self.sites:
             for write in self.log:
                 if write.stamp.time <= site.claimed.get(write.stamp.node, 0):
@@ -383,7 +388,9 @@ def check_equal(sites: Iterable[Site]) -> None:
 
 def ring(bench: Bench, *sites: Site) -> list[Wire]:
     """Connect each site to the next one, and the last one to the first."""
-    return [bench.connect(one, other) for one, other in zip(sites, (*sites[1:], sites[0]), strict=True)]
+    return [
+        bench.connect(one, other) for one, other in zip(sites, (*sites[1:], sites[0]), strict=True)
+    ]
 
 
 def _options(options: dict[str, Any]) -> Options:

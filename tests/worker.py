@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import trio
@@ -73,16 +72,6 @@ class Worker:
         return dict(manifest.to_json(self.registry.statistics()))
 
 
-async def lines() -> AsyncIterator[str]:
-    """Yield the commands as they come in."""
-    buffer = b""
-    stdin = trio.lowlevel.FdStream(sys.stdin.fileno())
-    while chunk := await stdin.receive_some(65536):
-        *complete, buffer = (buffer + chunk).split(b"\n")
-        for line in complete:
-            yield line.decode()
-
-
 async def main(options: dict[str, Any]) -> None:
     """Open a manifest and answer until there are no more commands."""
     skew = options.pop("wall_ahead", 0.0)
@@ -90,10 +79,14 @@ async def main(options: dict[str, Any]) -> None:
     options["limits"] = Limits(**options.pop("limits", {}))
     async with manifest.open_manifest(**options) as registry:
         worker = Worker(registry)
-        async for line in lines():
-            method, arguments = json.loads(line)
-            answer = await getattr(worker, method)(**arguments)
-            print(json.dumps(answer), flush=True)  # noqa: T201  # its way of answering
+        stdin = trio.lowlevel.FdStream(sys.stdin.fileno())
+        buffer = b""
+        async for chunk in stdin:
+            *lines, buffer = (buffer + chunk).split(b"\n")
+            for line in lines:
+                method, arguments = json.loads(line)
+                answer = await getattr(worker, method)(**arguments)
+                print(json.dumps(answer), flush=True)  # noqa: T201  # its way of answering
 
 
 if __name__ == "__main__":

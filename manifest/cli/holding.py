@@ -1,7 +1,7 @@
 """What `register` does: hold a registration, leave one behind, or hold one beside a command.
 
 Beside a command the order of things is what counts. On SIGTERM the registration goes first, and
-only when the peers have taken that, or had two seconds to, does the command get the signal: so
+only when the peers have taken that, or had two seconds to, does the command get the signal. So
 nobody is sent to a service that has begun to stop.
 """
 
@@ -26,7 +26,6 @@ from manifest.events import (
     Registered,
     Updated,
 )
-from manifest.link import Link, LinkState
 from manifest.network import Address
 from manifest.options import Timeouts
 from manifest.records import Service
@@ -38,10 +37,12 @@ from .settings import Settings
 from .statuses import FOUND, UNREACHABLE, Failure
 from .visiting import reach, tell_if_absent, visit
 
-__all__ = ["Command", "Wanted", "hold", "hold_beside", "leave_behind", "leave_for_certain"]
+__all__ = ["Command", "Wanted", "confirm", "hold", "hold_beside", "leave_behind"]
 
 _LAST_WORDS = 1.0
 """Seconds for the last lines to be written, to a pipe that is perhaps not read."""
+_GRACE = 5.0
+"""Seconds for a command to end of which nobody will look after any more."""
 
 
 @attrs.frozen(kw_only=True)
@@ -55,16 +56,13 @@ class Wanted:
     id: str | None
     persistent: bool
 
+    def register(self, manifest: Manifest) -> Service:
+        """Register it; without an address, once this host's is known."""
+        return manifest.register(**attrs.asdict(self))
+
     def registered(self, manifest: Manifest) -> AbstractContextManager[Service]:
-        """Register it for the time of a block; without an address, once this host's is known."""
-        return manifest.registered(
-            self.role,
-            self.data,
-            port=self.port,
-            address=self.address,
-            id=self.id,
-            persistent=self.persistent,
-        )
+        """Register it for the time of a block."""
+        return manifest.registered(**attrs.asdict(self))
 
     async def rehearse(self, settings: Settings) -> None:
         """Register it where nobody sees it, so that whatever is wrong with it shows at once."""
@@ -109,12 +107,27 @@ async def hold(settings: Settings, peers: Sequence[Address], wanted: Wanted, tim
 async def leave_behind(settings: Settings, peer: Address, wanted: Wanted, timeout: float) -> int:
     """Register what is persistent, and leave once the peer has it."""
     await wanted.rehearse(settings)
-    async with visit(settings, peer, timeout) as (manifest, link):
-        with wanted.registered(manifest) as service:
-            # Closed within the block: what is persistent stays then.
-            await leave_for_certain(manifest, link)
-        await settings.output().event(Registered(service))
+    async with visit(settings, peer, timeout) as (manifest, _):
+        service = wanted.register(manifest)
+    await confirm(settings, peer, timeout, service, is_there=True)
+    await settings.output().event(Registered(service))
     return FOUND
+
+
+async def confirm(
+    settings: Settings, peer: Address, timeout: float, service: Service, *, is_there: bool
+) -> None:
+    """See that what was written last has reached a peer; `Failure` where it has not.
+
+    A farewell waits for the peer, but not for ever; so a second visit looks.
+    """
+    async with visit(settings, peer, timeout) as (manifest, link):
+        found = manifest.get({"id": service.id}).get(service.id)
+        written = found is not None and found.timestamp >= service.timestamp
+        if written is not is_there:
+            raise Failure(
+                UNREACHABLE, f"{link.status.address} has not confirmed it; look there and try again"
+            )
 
 
 async def hold_beside(
@@ -133,20 +146,9 @@ async def hold_beside(
         except BaseException:
             # A bug in here, and nobody would be left to pass signals on.
             child.pass_on(ENDING[1])
+            with trio.move_on_after(_GRACE, shield=True):
+                await child.wait()
             raise
-
-
-async def leave_for_certain(manifest: Manifest, link: Link) -> None:
-    """Close a manifest, and know that the peer has taken what was written; `Failure` where not."""
-    linked = link.status.state is LinkState.SYNCED
-    # A little less than it takes by itself, so as to see that the peer did not answer.
-    with trio.move_on_after(Timeouts().close * 0.9) as scope:
-        await manifest.aclose()
-    if scope.cancelled_caught or not linked:
-        raise Failure(
-            UNREACHABLE,
-            f"{link.status.address} has not confirmed it; look there whether it is done",
-        )
 
 
 @attrs.define(eq=False)

@@ -13,7 +13,7 @@ from manifest.network import Address
 
 from .arguments import checked_data
 from .child import free_port
-from .holding import Command, Wanted, hold, hold_beside, leave_behind, leave_for_certain
+from .holding import Command, Wanted, confirm, hold, hold_beside, leave_behind
 from .listening import connect_option
 from .running import run_asking, run_bare, run_lasting
 from .settings import Settings, describes_a_manifest, peer_argument, timeout_option
@@ -156,6 +156,6 @@ async def _free(settings: Settings, peer: Address, id: str, timeout: float) -> i
             raise Failure(NOT_FOUND, str(error)) from None
         if freed is None:
             raise Failure(NOT_FOUND, f"no service {printable(id)} at {link.status.address}")
-        await leave_for_certain(manifest, link)
-        await settings.output().event(Freed(freed, FreeReason.FREED))
+    await confirm(settings, peer, timeout, freed, is_there=False)
+    await settings.output().event(Freed(freed, FreeReason.FREED))
     return FOUND

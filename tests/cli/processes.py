@@ -34,10 +34,8 @@ class Process:
     """A process, to be used as a context; what it says on stdout and stderr is kept."""
 
     def __init__(self, *command: str, **options: Any) -> None:
-        options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, **options}
-        self.popen = subprocess.Popen(
-            command, stderr=subprocess.PIPE, env=ENVIRONMENT, cwd=ROOT, **options
-        )
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        self.popen = subprocess.Popen(command, env=ENVIRONMENT, cwd=ROOT, **{**pipes, **options})
         self.out = Lines(self.popen.stdout)
         self.err = Lines(self.popen.stderr)
 

@@ -17,11 +17,11 @@ def test_watch_tells_what_is_there_and_what_comes(own: Registry) -> None:
         assert there == {f"{own.id}.1", first}
         watching.out.event("synced")
         own.register("leader", id="leader", port=1)
-        own.process.tell(do="register", role="leader", id="leader", port=2)
-        own.free(first)
         assert watching.out.event("registered")["service"]["port"] == 1
+        own.process.tell(do="register", role="leader", id="leader", port=2)
         updated = watching.out.event("updated")
         assert (updated["before"]["port"], updated["service"]["port"]) == (1, 2)
+        own.free(first)
         freed = watching.out.event("freed")
         assert (freed["service"]["id"], freed["reason"]) == (first, "freed")
         assert freed["time"] >= freed["service"]["timestamp"]
@@ -37,13 +37,11 @@ def test_watch_leaves_out_what_was_not_asked_for(own: Registry) -> None:
         own.register("web@2.0.0", data={"zone": "eu"})
         own.register("web@1.0.0", data={"zone": "us"})
         own.register("web@1.0.0", id="w", data={"zone": "eu"})
-        own.register("web@1.1.0", id="x", data={"zone": "us"})
-        own.process.tell(do="register", role="web@1.0.0", id="w", data={"zone": "us"})
-        own.process.tell(do="register", role="web@1.0.0", id="w", data={"zone": "ap"})
-        own.process.tell(do="free", id="w")
-        own.process.tell(do="register", role="web@1.0.0", data={"zone": "eu"}, port=9)
         assert watching.out.event("registered")["service"]["id"] == "w"
+        own.process.tell(do="register", role="web@1.0.0", id="w", data={"zone": "us"})
         assert watching.out.event("updated")["service"]["data"] == {"zone": "us"}
+        own.process.tell(do="register", role="web@1.0.0", id="w", data={"zone": "ap"})
+        own.register("web@1.0.0", data={"zone": "eu"}, port=9)
         assert watching.out.event("registered")["service"]["port"] == 9
         assert watching.end(signal.SIGTERM) == 0
         assert len(watching.out.kept) == 5

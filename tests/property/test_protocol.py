@@ -1,10 +1,10 @@
 """What must hold of linked replicas whatever happens: drawn plans on a bench with three of them.
 
-A plan is a list of steps: writes, frees, takeovers and leaves, links that are made, carry some bytes
-and are cut at any of them, time that passes, processes that stop or start anew. The clocks of the
-three are apart by up to what is allowed, the retention is short, frames are the smallest. After every
-step the bench holds each replica to what it has promised, and at the end, connected again, all must be
-of one mind, and of the right one.
+A plan is a list of steps: writes, frees, takeovers and leaves, links that are made, carry some
+bytes and are cut at any of them, time that passes, processes that stop or start anew. The clocks
+of the three are apart by up to what is allowed, the retention is short, frames are the smallest.
+After every step the bench holds each replica to what it has promised; at the end, connected again,
+all must be of one mind, and of the right one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from manifest.crdt import Entry
 from manifest.errors import LinkRefused
-from manifest.events import Freed
 from manifest.records import Record, id_of, is_persistent, key_of, owner_of
 from tests.wired import Bench, Site, Wire, record, tiny
 
@@ -215,7 +214,7 @@ class World:
                 pass
 
     def _torn(self, step: Step) -> None:
-        """A new link on which one side sends all it has, and that is cut before that has arrived."""
+        """A new link on which one side sends all it has, and which is cut before it arrives."""
         wire = self._connect(step)
         wire.carry_hellos()
         while wire.send(self.sites[step.at]):
@@ -240,12 +239,14 @@ class World:
     def _return_late(self, step: Step) -> None:
         """A site that nobody reaches for a retention comes back, perhaps after it has slept."""
         site, other, key = self.sites[step.at], self.sites[step.to], NAMES[step.name]
+        self._write(step)
         self.bench.cut(*self._wires(step.at))
         site.asleep = bool(step.n % 2)
         other.asleep = False
         self._write(attrs.evolve(step, at=step.to))
         self.bench.pass_time(RETENTION * (1.25 if step.n < 4 else 0.75), quiet=True)
         if step.n % 3:
+            self._register(attrs.evolve(step, at=step.to, n=4))
             self._write(attrs.evolve(step, at=step.to))
         slept, site.asleep = site.asleep, False
         taken = slept and other.replica.holds(key)
@@ -367,7 +368,7 @@ def test_linked_replicas_keep_their_promises_and_agree(plan: Plan) -> None:
 
 @given(plans(10))
 def test_nothing_is_left_of_what_was_freed(plan: Plan) -> None:
-    """Once the retention has passed over everything, only persistent records and their writers stay."""
+    """Once the retention has passed, only persistent records and their writers stay."""
     world = World(plan)
     world.heal()
     world.outlive()
