@@ -219,7 +219,7 @@ def test_a_field_of_the_wrong_type_is_refused(query: Mapping[str, Any], problem:
         ({"x": 10**400}, "data.x"),
         ({"x": b"bytes"}, "data.x"),
         ({"x": {1, 2}}, "data.x"),
-        ({"x": object()}, "data.x"),
+        ({"x": 1j}, "data.x"),
         ({"x": "\ud800"}, "data.x"),
         ({"data": {"x": {"y": ...}}}, "data.x.y"),
     ],

@@ -238,8 +238,8 @@ MUTANTS = (
     ),
     _lwwmap(
         "a delta claims to start from nothing",
-        "            since=VersionVector({node: since.get(node, 0) for node in until} if after else since),\n",
-        "",
+        "VersionVector({node: since.get(node, 0) for node in until} if after else since)",
+        "VersionVector()",
         "test_a_delta_that_leaves_a_gap_is_refused_whole",
         "test_a_delta_carries_what_its_reader_lacks_and_no_more",
     ),
