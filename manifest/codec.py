@@ -23,6 +23,7 @@ __all__ = [
     "JSON",
     "MAX_DEPTH",
     "MAX_INT",
+    "MAX_ROWS",
     "Count",
     "Digits",
     "Name",
@@ -30,6 +31,7 @@ __all__ = [
     "Port",
     "Positive",
     "Reason",
+    "Rows",
     "decoder",
     "pack",
     "pack_data",
@@ -46,6 +48,9 @@ MAX_DEPTH = 16
 
 MAX_INT = 2**63 - 1
 """The greatest number outside of data, so that a signed integer of 64 bits holds each of them."""
+
+MAX_ROWS = 2**15
+"""How many rows a list in a message may have: a small frame is not to grow into a large message."""
 
 EMPTY_DATA = b"\x80"
 
@@ -64,6 +69,8 @@ Place: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
 """An address of at most 255 characters, or that and a port."""
 Reason: TypeAlias = Annotated[str, msgspec.Meta(max_length=4000)]
 """Text of at most 4000 characters."""
+Rows: TypeAlias = Annotated[tuple[T, ...], msgspec.Meta(max_length=MAX_ROWS)]
+"""At most `MAX_ROWS` of something."""
 
 _MIN_DATA_INT, _MAX_DATA_INT = -(2**63), 2**64 - 1
 

@@ -133,15 +133,15 @@ class LinkProtocol:
                 self.peer = message
                 self._known = dict(message.context)
                 self._frames.limit = self._replica.options.limits.frame_bytes
-            case _ if self.peer is None or isinstance(message, Hello):
+            case Gossip() if self.peer is not None:
+                self._join(message)
+            case Synced() if self.peer is not None:
+                self.synced = True
+            case _:
                 raise LinkError(
                     f"a link begins with one Hello, got {type(message).__name__} "
                     f"{'before' if self.peer is None else 'after'} it"
                 )
-            case Gossip():
-                self._join(message)
-            case Synced():
-                self.synced = True
 
     def _join(self, gossip: Gossip) -> None:
         joined = self._replica.accept(gossip)

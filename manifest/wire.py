@@ -25,11 +25,13 @@ import attrs
 from .codec import (
     EMPTY_DATA,
     MAX_INT,
+    MAX_ROWS,
     Count,
     Digits,
     Name,
     Port,
     Positive,
+    Rows,
     decoder,
     pack,
     unpack_data,
@@ -94,13 +96,13 @@ class _Lease(NamedTuple):
 class _Gossip(NamedTuple):
     base: Positive
     horizon: Count = 0
-    nodes: tuple[Digits, ...] = ()
-    roles: tuple[str, ...] = ()
-    addresses: tuple[str, ...] = ()
-    writes: tuple[_Write, ...] = ()
-    frees: tuple[_Free, ...] = ()
-    marks: tuple[_Mark, ...] = ()
-    leases: tuple[_Lease, ...] = ()
+    nodes: Rows[Digits] = ()
+    roles: Rows[str] = ()
+    addresses: Rows[str] = ()
+    writes: Rows[_Write] = ()
+    frees: Rows[_Free] = ()
+    marks: Rows[_Mark] = ()
+    leases: Rows[_Lease] = ()
 
 
 _ROWS: dict[str, tuple[str, ...]] = {
@@ -127,7 +129,7 @@ def _named(path: str) -> str:
 
 
 class GossipPacker:
-    """Fills one gossip message up to a limit, in bytes of payload.
+    """Fills one gossip message up to a limit, in bytes of payload, and up to `MAX_ROWS` rows.
 
     `add_entry`, `add_mark` and `add_lease` say whether what they are given still fits; if not, they
     leave the message as it was. The sum that they keep is an upper bound of the encoded size, for
@@ -141,6 +143,7 @@ class GossipPacker:
         self._base = base
         # The kind, the array, base and horizon, and the headers of seven arrays.
         self._size = 1 + 1 + 9 + 9 + 7 * 5
+        self._rows = 0
         self._nodes: dict[str, int] = {}
         self._roles: dict[str, int] = {}
         self._addresses: dict[str, int] = {}
@@ -209,11 +212,12 @@ class GossipPacker:
             new.append((self._addresses, address))
         for _, word in new:
             cost += 5 + _bytes_of(word)
-        if self._size + cost > self._limit:
+        if self._size + cost > self._limit or self._rows == MAX_ROWS:
             return False
         for table, word in new:
             table[word] = len(table)
         self._size += cost
+        self._rows += 1
         return True
 
     def payload(self, *, horizon: int) -> bytes:
@@ -237,7 +241,7 @@ class GossipPacker:
 def _short(key: str, node: str) -> str | int:
     """Return the number in an id that is bound to this node, and any other key as it is.
 
-    It is `owner_of` without its pattern, which took as long as all the rest of packing an entry.
+    It does what `owner_of` and `int` would, in a quarter of their time.
 
     >>> node = "0123456789ABCDEF01234567"
     >>> _short(f"{node}.8", node), _short("primary", node), _short(f"{node}.08", node)
@@ -258,12 +262,14 @@ def _bytes_of(text: str) -> int:
 def _pack_gossip(gossip: Gossip) -> bytes:
     delta = gossip.delta
     packer = GossipPacker(2**62, base=_base_of(gossip))
-    for entry in delta.entries:
-        packer.add_entry(entry)
+    fits = [packer.add_entry(entry) for entry in delta.entries]
     for node, until in delta.until.items():
-        packer.add_mark(node, delta.since.get(node, 0), until)
-    for lease in gossip.leases:
-        packer.add_lease(lease)
+        fits.append(packer.add_mark(node, delta.since.get(node, 0), until))
+    fits += [packer.add_lease(lease) for lease in gossip.leases]
+    if not all(fits):
+        raise ValueError(
+            f"one message has at most {MAX_ROWS} rows, got {len(fits)}: send it in parts"
+        )
     return packer.payload(horizon=delta.horizon)
 
 
@@ -341,7 +347,7 @@ class _Unpacking:
         if data not in self.checked_data:
             unpack_data(data)
             self.checked_data.add(data)
-        # The tuple's own __new__ takes half the time of the class's, and does the same.
+        # What Stamp(time, node) does as well, in two thirds of the time.
         return Entry(key, tuple.__new__(Stamp, (time, node)), record)
 
     def free(self, row: _Free) -> Entry[str, Record]:
@@ -425,7 +431,7 @@ _decode_gossip = decoder(_Gossip, "gossip")
 
 
 def encode_message(message: Message) -> bytes:
-    r"""Return a message as a payload.
+    r"""Return a message as a payload. ValueError for gossip of more than `MAX_ROWS` rows.
 
     >>> encode_message(Bye(code="closed", reason="bye"))
     b'B\x82\xa4code\xa6closed\xa6reason\xa3bye'

@@ -33,7 +33,18 @@ from manifest.protocol import LinkProtocol
 from manifest.replica import Replica
 from manifest.timekeeping import PhysicalClock, WakingClock
 
-__all__ = ["EPOCH", "End", "Host", "MemoryNetwork", "Node", "Puppet", "Wall", "pausable", "until"]
+__all__ = [
+    "EPOCH",
+    "End",
+    "Host",
+    "Listener",
+    "MemoryNetwork",
+    "Node",
+    "Puppet",
+    "Wall",
+    "pausable",
+    "until",
+]
 
 EPOCH = 1_700_000_000_000
 """What every wall clock says at virtual time zero, in milliseconds since 1970."""

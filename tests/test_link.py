@@ -467,6 +467,31 @@ async def test_waiting_for_a_link_ends_with_the_manifest(autojump_clock: MockClo
             await trio.sleep(1)
 
 
+async def test_waiting_for_a_link_ends_with_a_manifest_that_is_cut_short(
+    autojump_clock: MockClock,
+) -> None:
+    """Who waits for a link is told, too, when the manifest closes without a goodbye to its peer."""
+    network = MemoryNetwork()
+    (listener,) = await network.host(B).listen(B, 3100)
+    async with trio.open_nursery() as nursery:
+
+        async def wait(link: Link) -> None:
+            with pytest.raises(LinkError, match="is closed: the manifest was closed"):
+                await link.wait_synced()
+
+        async with open_manifest(environment=network.host(A).environment()) as m:
+            link = m.connect(host=B)
+            # It waits on when the manifest has closed, which is the point.
+            nursery.start_soon(wait, link)  # noqa: ASYNC111
+            end = await listener.accept()
+            puppet = Puppet(end)  # type: ignore[arg-type]  # what this listener accepts
+            await puppet.greet()
+            await state_of(link, LinkState.CONNECTED)
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await m.aclose()
+
+
 async def test_every_change_of_a_status_can_be_waited_for(autojump_clock: MockClock) -> None:
     """`wait_changed` wakes at each change, and returns at once when none can follow."""
     network = MemoryNetwork()
@@ -599,6 +624,28 @@ async def test_a_slow_reader_is_not_dropped(autojump_clock: MockClock) -> None:
                 await trio.sleep(0.5)
                 await puppet.hear()
         assert len(puppet.replica.map) == 301
+
+
+async def test_what_is_on_its_way_is_not_flushed_yet(autojump_clock: MockClock) -> None:
+    """Everything is flushed when the stream has taken it, not when it has been handed out."""
+    network = MemoryNetwork(capacity=1000)
+    async with open_manifest(environment=network.host(A).environment()) as a:
+        await a.listen()
+        puppet = Puppet(await network.host(B).reach(A, 3100), heartbeat_interval=100)
+        await puppet.greet()
+        (link,) = a.links
+        assert link.connection is not None
+        await link.connection.wait_flushed()
+        a.register("web", {"fill": "x" * 3000}, port=80)
+        await trio.sleep(0.1)
+        with trio.move_on_after(1) as scope:
+            await link.connection.wait_flushed()
+        assert scope.cancelled_caught
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.connection.wait_flushed)
+            nursery.start_soon(link.connection.wait_flushed)
+            while len(puppet.replica.map) < 2:
+                await puppet.hear()
 
 
 @pytest.mark.parametrize("trickle", [False, True])

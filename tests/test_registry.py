@@ -38,7 +38,7 @@ from manifest.network import Address
 from manifest.protocol import LinkProtocol
 from manifest.replica import Replica
 
-from .memory_network import Host, MemoryNetwork, Puppet, pausable, until
+from .memory_network import Host, Listener, MemoryNetwork, Puppet, pausable, until
 
 A, B, C = "10.0.0.1", "10.0.0.2", "10.0.0.3"
 SELF = f"manifest@{manifest.__version__}"
@@ -491,7 +491,12 @@ async def test_closing_twice_and_at_once(autojump_clock: MockClock) -> None:
 async def test_closing_can_be_cancelled(autojump_clock: MockClock) -> None:
     """A cancelled `aclose` does not wait for peers, and nothing is left all the same."""
     network = MemoryNetwork()
-    async with open_manifest(environment=network.host(A).environment()) as m:
+    seen: list[Any] = []
+    async with (
+        open_manifest(environment=network.host(A).environment()) as m,
+        trio.open_nursery() as nursery,
+    ):
+        await nursery.start(follow, m, seen)
         await m.listen()
         puppet = Puppet(await network.host(B).reach(A, 3100))
         await puppet.greet()
@@ -502,6 +507,7 @@ async def test_closing_can_be_cancelled(autojump_clock: MockClock) -> None:
         with pytest.raises(ManifestClosed):
             m.register("web", port=80)
     assert trio.current_time() == 0.5
+    assert [type(each) for each in seen[-2:]] == [Disconnected, Closed]
 
 
 async def test_a_closed_manifest_says_so(autojump_clock: MockClock) -> None:
@@ -658,6 +664,8 @@ async def test_each_listener_is_registered_under_its_own_address(
         far = await m.listen(port=2, host="10.9.9.9")
         assert m.register("web", port=80).address == "10.9.9.9"
         assert (near.service.address, far.service.address) == ("127.0.0.1", "10.9.9.9")
+        assert (await m.listen(port=3, host="10.8.8.8")).service.address == "10.8.8.8"
+        assert m.register("web", port=80).address == "10.9.9.9"
         assert m.listening == "127.0.0.1:1"
 
 
@@ -706,6 +714,25 @@ async def test_closing_a_listener_frees_its_port(autojump_clock: MockClock) -> N
         with pytest.raises(OSError, match="refused"):
             await b.environment.network.dial(A, 3100)
         assert a.links[0].status.state is LinkState.SYNCED
+
+
+async def test_a_port_that_is_slow_to_be_free(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`listen` waits until this manifest's own closed listeners have let go of their ports."""
+    close = Listener.aclose
+
+    async def slowly(listener: Listener) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(1)
+            await close(listener)
+
+    monkeypatch.setattr(Listener, "aclose", slowly)
+    async with open_manifest(environment=alone()) as m:
+        listener = await m.listen()
+        listener.close()
+        await m.listen()
+        assert trio.current_time() == 1
 
 
 async def test_a_port_in_use_leaves_nothing(autojump_clock: MockClock) -> None:

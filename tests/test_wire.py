@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from manifest.codec import MAX_DEPTH, MAX_INT, pack, pack_data
+from manifest.codec import MAX_DEPTH, MAX_INT, MAX_ROWS, pack, pack_data
 from manifest.crdt import Delta, Entry, Stamp
 from manifest.errors import MalformedMessage
 from manifest.frames import HEADER_BYTES, FrameReader, frame
@@ -375,7 +375,8 @@ def test_wrong_data_is_refused_by_its_path(data: bytes, path: str) -> None:
         (b"G\x80", "gossip"),
         (b"G\xc0", "gossip"),
         (b"G\xdd\xff\xff\xff\xff", "gossip"),
-        (b"G\x96\x01\x00\x90\x90\x90\xdd\xff\xff\xff\xff", "gossip"),
+        (b"G\x96\x01\x00\x90\x90\x90\xdd\xff\xff\xff\xff", "gossip.writes"),
+        (b"G\x96\x01\x00\x90\x90\x90\xdd\x00\x00\x80\x00", "gossip"),
         (b"G" + b"\x91" * 100_000, "gossip.base"),
         (b"G\x93\x01\x00" + b"\x91" * 100_000, "gossip.nodes[0]"),
         (rows(nodes=[ANN, "B" * 24]).replace(b"B" * 24, b"\xff" * 24), "gossip.nodes[1]"),
@@ -567,6 +568,22 @@ def test_the_smallest_frame_holds_the_largest_of_everything() -> None:
     assert GossipPacker(limit, base=T).add_entry(
         Entry("k", Stamp(T, ANN), Record("r", "a", 65535, data))
     )
+
+
+def test_a_message_has_a_greatest_number_of_rows() -> None:
+    """As many rows as are allowed are packed and read, and one more is not."""
+    packer = GossipPacker(2**40, base=T)
+    entries = [free(f"{ANN}.{i}", T, ANN) for i in range(MAX_ROWS)]
+    assert all(packer.add_entry(entry) for entry in entries)
+    assert not packer.add_mark(ANN, 0, T)
+    assert decode(packer.payload(horizon=0)) == gossip(*entries)
+    assert encode_message(gossip(*entries)) == packer.payload(horizon=0)
+    with pytest.raises(ValueError, match="32768 rows, got 32769: send it in parts"):
+        encode_message(gossip(*entries, marks={ANN: (0, T)}))
+    for field in ROW:
+        assert refusal(rows(**{field: [[]] * (MAX_ROWS + 1)})).path == f"gossip.{field}"
+    for field in ("nodes", "roles", "addresses"):
+        assert refusal(rows(**{field: [""] * (MAX_ROWS + 1)})).path == f"gossip.{field}"
 
 
 def test_gossip_need_not_come_from_a_packer() -> None:

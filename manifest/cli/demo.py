@@ -46,7 +46,7 @@ Five manifests on this machine, with a heartbeat of {HEARTBEAT:g} s and a lifeti
 @click.option(
     "--timeout",
     metavar="SECONDS",
-    default="10",
+    default="20",
     show_default=True,
     callback=checked(parse_seconds),
     help="How long a step may take at the most.",

@@ -84,7 +84,9 @@ class Command:
     """Whether to register once it accepts connections, and not at once."""
 
 
-async def hold(settings: Settings, peers: Sequence[Address], wanted: Wanted, timeout: float) -> int:
+async def hold(
+    settings: Settings, peers: Sequence[Address], wanted: Wanted, timeout: float
+) -> None:
     """Hold a registration until cancelled. `Failure` where the first peer is not to be had."""
     await wanted.rehearse(settings)
     output = settings.output()
@@ -101,7 +103,6 @@ async def hold(settings: Settings, peers: Sequence[Address], wanted: Wanted, tim
                 with trio.move_on_after(Timeouts().close + _LAST_WORDS, shield=True):
                     await manifest.aclose()
                     await _report(output, events, manifest)
-    return FOUND
 
 
 async def leave_behind(settings: Settings, peer: Address, wanted: Wanted, timeout: float) -> int:
@@ -121,13 +122,11 @@ async def confirm(
 
     A farewell waits for the peer, but not for ever; so a second visit looks.
     """
-    async with visit(settings, peer, timeout) as (manifest, link):
+    async with visit(settings, peer, timeout) as (manifest, _):
         found = manifest.get({"id": service.id}).get(service.id)
-        written = found is not None and found.timestamp >= service.timestamp
-        if written is not is_there:
-            raise Failure(
-                UNREACHABLE, f"{link.status.address} has not confirmed it; look there and try again"
-            )
+    written = found is not None and found.timestamp >= service.timestamp
+    if written is not is_there:
+        raise Failure(UNREACHABLE, f"{peer} has not confirmed it; look there and try again")
 
 
 async def hold_beside(

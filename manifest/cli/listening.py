@@ -79,7 +79,7 @@ def listen(
 
 async def _listen(
     settings: Settings, address: Address, peers: tuple[Address, ...], timeout: float
-) -> int:
+) -> None:
     output = settings.output()
     async with settings.open() as manifest, manifest.events() as events:
         try:
@@ -111,4 +111,3 @@ async def _listen(
                 match event:
                     case Accepted() | Connected() | Synced() | Disconnected() | Displaced():
                         await output.event(event)
-    return FOUND

@@ -136,10 +136,6 @@ class Mesh:
             f"after {self.patience:g} s still not so: {'; '.join(list(complaints())[:3])}"
         )
 
-    async def wait_changed(self) -> None:
-        """Wait until a process says something."""
-        await self._changed.wait()
-
     def _holds(self, complaints: Callable[[], Iterable[str]]) -> bool:
         for node in self.nodes:
             if node.state == "lost":

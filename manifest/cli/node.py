@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -20,7 +21,6 @@ from manifest.subscription import Subscription
 from .output import Output
 from .running import run_lasting
 from .settings import Settings, describes_a_manifest
-from .statuses import FOUND
 
 __all__ = ["demo_node"]
 
@@ -32,7 +32,7 @@ def demo_node(settings: Settings) -> int:
     return run_lasting(lambda: _obey(settings))
 
 
-async def _obey(settings: Settings) -> int:
+async def _obey(settings: Settings) -> None:
     output = Output(sys.stdout, json=True)
     async with settings.open() as manifest, manifest.events() as events:
         listener = await manifest.listen(0, "127.0.0.1")
@@ -46,7 +46,6 @@ async def _obey(settings: Settings) -> int:
                 for line in lines:
                     await _do(manifest, output, **json.loads(line))
             nursery.cancel_scope.cancel()
-    return FOUND
 
 
 async def _tell(output: Output, events: Subscription) -> None:
@@ -55,14 +54,10 @@ async def _tell(output: Output, events: Subscription) -> None:
 
 
 async def _do(manifest: Manifest, output: Output, do: str, **arguments: Any) -> None:
-    match do:
-        case "connect":
-            manifest.connect(**arguments)
-        case "register":
-            manifest.register(**arguments)
-        case "free":
-            manifest.free(**arguments)
-        case "list":
-            await output.fact("list", "", {"services": to_json(manifest.services())})
-        case _:
-            raise ValueError(f"no such thing to do: {do!r}")
+    if do == "list":
+        await output.fact("list", "", {"services": to_json(manifest.services())})
+        return
+    plain: dict[str, Callable[..., object]]
+    plain = {"connect": manifest.connect, "register": manifest.register, "free": manifest.free}
+    plain[do](**arguments)
+    await trio.lowlevel.checkpoint()

@@ -6,6 +6,7 @@ mended and connections hang half-made, as when a cable is pulled or a firewall d
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 
 import trio
@@ -40,15 +41,14 @@ class Proxy:
             task_status.started(listeners[0].socket.getsockname()[1])
 
     async def _forward(self, near: trio.SocketStream) -> None:
-        await self._mended.wait()
-        try:
-            far = await trio.open_tcp_stream("127.0.0.1", self._target)
-        except OSError:
-            # The target has ended: whoever connected finds out as if there were no proxy.
-            return
-        async with near, far, trio.open_nursery() as nursery:
-            nursery.start_soon(self._pump, near, far)
-            nursery.start_soon(self._pump, far, near)
+        # Where the target has ended, whoever connected finds out as if there were no proxy.
+        async with near:
+            await self._mended.wait()
+            with suppress(OSError):
+                far = await trio.open_tcp_stream("127.0.0.1", self._target)
+                async with far, trio.open_nursery() as nursery:
+                    nursery.start_soon(self._pump, near, far)
+                    nursery.start_soon(self._pump, far, near)
 
     async def _pump(self, source: trio.SocketStream, sink: trio.SocketStream) -> None:
         try:
@@ -57,7 +57,7 @@ class Proxy:
                 await sink.send_all(data)
             await self._mended.wait()
             await sink.send_eof()
-        except trio.BrokenResourceError:
-            # One end is gone for good, so the other is to see that too.
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            # One end is gone for good, and the other is to see that too.
             await trio.aclose_forcefully(source)
             await trio.aclose_forcefully(sink)

@@ -147,15 +147,15 @@ def free(settings: Settings, peer: Address, id: str, timeout: float) -> int:
 
 
 async def _free(settings: Settings, peer: Address, id: str, timeout: float) -> int:
-    async with visit(settings, peer, timeout) as (manifest, link):
+    async with visit(settings, peer, timeout) as (manifest, _):
         try:
             freed = manifest.free(id=id)
         except ValueError as error:
             raise click.UsageError(str(error)) from None
         except NotOwner as error:
             raise Failure(NOT_FOUND, str(error)) from None
-        if freed is None:
-            raise Failure(NOT_FOUND, f"no service {printable(id)} at {link.status.address}")
+    if freed is None:
+        raise Failure(NOT_FOUND, f"no service {printable(id)} at {peer}")
     await confirm(settings, peer, timeout, freed, is_there=False)
     await settings.output().event(Freed(freed, FreeReason.FREED))
     return FOUND

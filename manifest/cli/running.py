@@ -30,9 +30,14 @@ def run_asking(body: Body) -> int:
     return run_bare(partial(_until_signalled, body, lambda signum: SIGNALLED + signum))
 
 
-def run_lasting(body: Body) -> int:
+def run_lasting(body: Callable[[], Awaitable[None]]) -> int:
     """Run what lasts until a signal ends it, which is success."""
-    return run_bare(partial(_until_signalled, body, lambda signum: FOUND))
+
+    async def last() -> int:
+        await body()
+        return FOUND
+
+    return run_bare(partial(_until_signalled, last, lambda signum: FOUND))
 
 
 def run_bare(body: Body) -> int:

@@ -52,10 +52,8 @@ class _OneLine(logging.Formatter):
     """Log lines without what a peer could have put in them to steer the terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = f"manifest: {record.levelname.lower()}: {record.getMessage()}"
-        if record.exc_info:
-            line += f"\n{self.formatException(record.exc_info)}"
-        return "\n".join(map(printable, line.splitlines()))
+        text = f"manifest: {record.levelname.lower()}: {super().format(record)}"
+        return "\n".join(map(printable, text.splitlines()))
 
 
 def set_up_logging(verbose: int) -> None:

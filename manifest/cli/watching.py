@@ -62,7 +62,7 @@ def watch(
 
 async def _watch(
     settings: Settings, peer: Address, asked: Asked | None, new_only: bool, timeout: float
-) -> int:
+) -> None:
     output = settings.output()
     async with settings.open() as manifest, manifest.events() as events:
         await reach(manifest.connect(peer.port, peer.host), timeout)
@@ -71,7 +71,6 @@ async def _watch(
             synced = synced or isinstance(event, Synced)
             if _concerns(event, asked) and (synced or not new_only or isinstance(event, Connected)):
                 await output.event(event)
-    return FOUND
 
 
 def _concerns(event: Event, asked: Asked | None) -> bool:

@@ -24,7 +24,7 @@ def stocked() -> Iterator[Registry]:
 @pytest.fixture(scope="session")
 def shared() -> Iterator[Registry]:
     """A registry for tests that leave it as they found it."""
-    registry = Registry()
+    registry = Registry(measured=True)
     yield registry
     registry.close()
 

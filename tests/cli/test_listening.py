@@ -16,7 +16,13 @@ Captured = pytest.CaptureFixture[str]
 def test_listen_says_where_and_who_comes(capfd: Captured) -> None:
     """It says what it is bound to and what others are told, then who links with it."""
     with cli(
-        "listen", "--port=0", "--host=127.0.0.1", "--advertise=h.example:1", "--name=a", "--json"
+        "listen",
+        "--port=0",
+        "--host=127.0.0.1",
+        "--advertise=h.example:1",
+        "--name=a",
+        "--json",
+        measured=True,
     ) as listening:
         told = listening.out.event("listening")
         assert told["name"] == "a"
@@ -32,7 +38,9 @@ def test_listen_says_where_and_who_comes(capfd: Captured) -> None:
 
 def test_listen_links_with_others(registry: Registry) -> None:
     """--connect makes a link, and Ctrl-C ends it with a word to the peer."""
-    with cli("listen", "--port=0", f"--connect={registry.peer}", "--name=b") as listening:
+    with cli(
+        "listen", "--port=0", f"--connect={registry.peer}", "--name=b", measured=True
+    ) as listening:
         listening.out.expect("listening     on 0.0.0.0:")
         listening.out.expect(f"synced        {registry.id} at {registry.peer}")
         assert registry.process.out.event("accepted")["link"]["peer_name"] == "b"
@@ -44,7 +52,7 @@ def test_listen_warns_of_what_is_not_as_it_should_be(stocked: Registry) -> None:
     """A peer that is not there is a warning after --timeout, and one that refuses one at once."""
     with cli(
         "listen", "--port=0", "--cluster=x", f"--connect={stocked.peer}", "--connect=127.0.0.1:1",
-        "--timeout=0.5",
+        "--timeout=0.5", measured=True,
     ) as listening:  # fmt: skip
         listening.err.expect("different clusters: ")
         listening.err.expect("manifest: warning: no link to 127.0.0.1:1 within 0.5 s: ")

@@ -164,7 +164,7 @@ def test_wait_sees_what_comes(registry: Registry) -> None:
 
 def test_a_signal_ends_waiting(registry: Registry) -> None:
     """Ctrl-C ends a command that has not found its answer with status 130, without a word."""
-    with cli("wait", registry.peer, "never") as waiting:
+    with cli("wait", registry.peer, "never", measured=True) as waiting:
         registry.process.out.event("synced")
         assert waiting.end(signal.SIGINT) == 130
         assert waiting.out.rest() == waiting.err.rest() == []

@@ -24,7 +24,7 @@ def test_register_holds_until_told_to_end(registry: Registry) -> None:
     """The registration is there with all that was said of it, and gone at once with SIGTERM."""
     with cli(
         "register", registry.peer, "web@1.2.3", "--port=80", "--data=zone=eu", "--data=n:=[1]",
-        "--json",
+        "--json", measured=True,
     ) as held:  # fmt: skip
         service = registry.process.out.event("registered")["service"]
         assert (service["address"], service["port"]) == ("127.0.0.1", 80)
@@ -54,7 +54,7 @@ def test_register_links_to_several(registry: Registry, own: Registry) -> None:
     """With --connect a registration reaches several manifests, though one of them is not there."""
     with cli(
         "register", registry.peer, "api", f"--connect={own.peer}", "--connect=127.0.0.1:1",
-        "--timeout=2",
+        "--timeout=2", measured=True,
     ) as held:  # fmt: skip
         own.process.out.expect('"role": "api"')
         registry.process.out.expect('"role": "api"')
@@ -116,7 +116,9 @@ def test_what_is_not_confirmed_is_not_said_to_be_done(
 def test_a_command_gets_a_port_and_hands_its_status_on(registry: Registry) -> None:
     """The command's port is in $PORT and registered, its output is its own, its status ours."""
     script = 'read go; echo "port $PORT"; exit 7'
-    with cli("register", registry.peer, "web@1.0.0", "--json", "--", "sh", "-c", script) as held:
+    with cli(
+        "register", registry.peer, "web@1.0.0", "--json", "--", "sh", "-c", script, measured=True
+    ) as held:
         service = registry.process.out.event("registered")["service"]
         assert held.err.event("registered")["service"]["id"] == service["id"]
         assert held.popen.stdin is not None
@@ -155,7 +157,7 @@ def test_it_is_freed_before_the_command_hears_of_the_signal(
     own.process.tell(do="connect", port=registry.port)
     own.process.out.event("synced")
     command = (sys.executable, "-c", TELL_TALE, str(own.port))
-    with cli("register", registry.peer, "web@1.0.0", "--", *command) as held:
+    with cli("register", registry.peer, "web@1.0.0", "--", *command, measured=True) as held:
         own.process.out.expect('"role": "web@1.0.0"')
         held.out.expect("ready 1")
         assert held.end(signal.Signals[name]) == 4
@@ -177,7 +179,9 @@ STUBBORN = (
 
 def test_a_stubborn_command_is_told_again_and_never_killed(registry: Registry) -> None:
     """Every signal is passed on as it is, and none is made worse; SIGHUP frees nothing."""
-    with cli("register", registry.peer, "web@1.0.0", "--", "sh", "-c", STUBBORN) as held:
+    with cli(
+        "register", registry.peer, "web@1.0.0", "--", "sh", "-c", STUBBORN, measured=True
+    ) as held:
         held.out.expect("ready")
         held.err.expect("registered")
         held.signal(signal.SIGHUP)
@@ -205,7 +209,7 @@ def test_a_command_may_be_registered_once_it_listens(registry: Registry, capfd: 
     """With --when-listening nobody finds the service before its port accepts connections."""
     with cli(
         "register", registry.peer, "web@1.0.0", "--when-listening", "--address=localhost", "--",
-        sys.executable, "-c", SERVER,
+        sys.executable, "-c", SERVER, measured=True,
     ) as held:  # fmt: skip
         registry.process.out.event("synced")
         assert run(["query", registry.peer, "web"]) == 1
@@ -221,7 +225,15 @@ def test_a_command_may_be_registered_once_it_listens(registry: Registry, capfd: 
 def test_a_command_that_never_listens_is_never_registered(registry: Registry) -> None:
     """A command that ends before it listens was never there for others, and ends as it ends."""
     with cli(
-        "register", registry.peer, "web", "--when-listening", "--json", "--", "sleep", "100"
+        "register",
+        registry.peer,
+        "web",
+        "--when-listening",
+        "--json",
+        "--",
+        "sleep",
+        "100",
+        measured=True,
     ) as held:
         held.err.event("connected")
         assert held.end(signal.SIGTERM) == 128 + signal.SIGTERM
@@ -270,7 +282,7 @@ def test_nobody_need_read_what_is_told(registry: Registry) -> None:
     ours, theirs = os.pipe()
     with cli(
         "register", registry.peer, "web@1.0.0", "--", "sh", "-c", "read go; exit 5",
-        stderr=theirs,
+        stderr=theirs, measured=True,
     ) as held:  # fmt: skip
         os.close(theirs)
         os.close(ours)
@@ -309,7 +321,8 @@ def test_a_bug_here_ends_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(holding._Beside, "run", fail)
-    script = 'trap "echo ended >$1; exit" TERM; echo ready >$1; while :; do sleep 0.01; done'
+    script = 'trap "echo ended >$2; exit" TERM; echo ready >$1; while :; do sleep 0.01; done'
+    files = [str(fifo), str(tmp_path / "end")]
     with pytest.raises(RuntimeError, match="a bug"):
-        run(["register", "127.0.0.1:1", "web", "--", "sh", "-c", script, "sh", str(fifo)])
-    assert fifo.read_text() == "ended\n"
+        run(["register", "127.0.0.1:1", "web", "--", "sh", "-c", script, "sh", *files])
+    assert (tmp_path / "end").read_text() == "ended\n"

@@ -19,14 +19,14 @@ from manifest import __main__ as way_in
 from manifest.cli import app, lookup
 from manifest.cli.output import Output
 from manifest.cli.running import run_asking, run_bare, run_lasting
-from tests.cli.processes import Process, Registry, cli
+from tests.cli.processes import ENVIRONMENT, UNMEASURED, Process, Registry, cli
 
 Captured = pytest.CaptureFixture[str]
 
 
 def test_the_version() -> None:
     """`python -m manifest --version` prints the name and the version."""
-    with cli("--version") as process:
+    with cli("--version", measured=True) as process:
         assert process.end() == 0
         assert process.out.rest() == [f"manifest {__version__}"]
 
@@ -176,12 +176,15 @@ async def test_lines_of_two_tasks_stay_whole() -> None:
     assert sorted(lines) == ["a" * 100_000 + "\n", "b" * 100_000 + "\n"]
 
 
-def on_a_terminal(*arguments: str, environment: str = "") -> tuple[Process, int]:
+def on_a_terminal(
+    *arguments: str, variables: str = "", measured: bool = False
+) -> tuple[Process, int]:
     """Start a command line on a terminal of its own, and return what reads that."""
     ours, theirs = os.openpty()
     words = " ".join(arguments)
-    script = f"stty cols 100 rows 40; {environment} exec '{sys.executable}' -m manifest {words}"
-    process = Process("sh", "-c", script, stdin=theirs, stdout=theirs)
+    script = f"stty cols 100 rows 40; {variables} exec '{sys.executable}' -m manifest {words}"
+    environment = ENVIRONMENT if measured else UNMEASURED
+    process = Process("sh", "-c", script, stdin=theirs, stdout=theirs, env=environment)
     os.close(theirs)
     return process, ours
 
@@ -199,12 +202,12 @@ def read_all(terminal: int) -> str:
     return text.decode()
 
 
-@pytest.mark.parametrize("environment, colours", [("", True), ("NO_COLOR=1", False)])
+@pytest.mark.parametrize("variables, colours", [("", True), ("NO_COLOR=1", False)])
 def test_a_terminal_gets_colours_unless_they_are_not_wanted(
-    environment: str, colours: bool, registry: Registry
+    variables: str, colours: bool, registry: Registry
 ) -> None:
     """On a terminal `watch` is coloured and ids are short, without colours under NO_COLOR."""
-    process, terminal = on_a_terminal("watch", registry.peer, environment=environment)
+    process, terminal = on_a_terminal("watch", registry.peer, variables=variables, measured=colours)
     with process:
         registry.process.out.event("synced")
         text = ""
@@ -219,7 +222,7 @@ def test_a_terminal_gets_colours_unless_they_are_not_wanted(
 
 def test_a_terminal_gets_a_table(registry: Registry) -> None:
     """On a terminal `show` draws a table, as wide as that is at the most."""
-    process, terminal = on_a_terminal("show", registry.peer)
+    process, terminal = on_a_terminal("show", registry.peer, measured=True)
     with process:
         text = read_all(terminal)
         assert process.end() == 0

@@ -352,16 +352,18 @@ def places_in(container: Any) -> Iterator[tuple[Any, Any]]:
 
 
 BASE = 2**56
-INDICES = st.sampled_from([0] * 6 + [1, 1, 2])
-OFFSETS = st.sampled_from([0] * 5 + [1 - BASE, -BASE, MAX_INT - BASE, MAX_INT - BASE + 1])
+INDICES = st.sampled_from([1, 1, 2])
+OFFSETS = st.sampled_from([1 - BASE, -BASE, MAX_INT - BASE, MAX_INT - BASE + 1])
 OWNERS = ["0" * 24, "F" * 24]
 HOSTILE_KEYS = st.sampled_from(
     [0, MAX_INT, "b", "*b", f"{OWNERS[0]}.1", f"{OWNERS[1]}.1", f"*{OWNERS[0]}.1", "a b"]
 )
 HOSTILE_DATA = st.sampled_from(
-    [b"\x80", b"\x80", pack_data({"a": [1]}), pack({"a": float("nan")}), pack([])]
-    + [pack({"a": "x" * length}) for length in (1_000, 1_500, 2_000)]
-    + [b"\x81\xa1a" + b"\x91" * (MAX_DEPTH - 2 + extra) + b"\x90" for extra in (0, 1)]
+    [
+        *(pack({"a": "x" * length}) for length in (1_000, 1_500, 2_000)),
+        *(b"\x81\xa1a" + b"\x91" * (MAX_DEPTH - 2 + more) + b"\x90" for more in (0, 1)),
+        pack({"a": float("nan")}),
+    ]
 )
 COLUMNS: dict[str, list[tuple[Any, st.SearchStrategy[Any]]]] = {
     "writes": [
@@ -387,11 +389,11 @@ COLUMNS: dict[str, list[tuple[Any, st.SearchStrategy[Any]]]] = {
 
 @st.composite
 def rows(draw: st.DrawFn, kind: str) -> list[list[Any]]:
-    """Up to two rows, in each of which up to three columns are on the edge of what is allowed."""
+    """Up to two rows, in each of which up to two columns are on the edge of what is allowed."""
     drawn: list[list[Any]] = []
-    for _ in range(draw(st.integers(0, 2))):
+    for _ in range(draw(st.sampled_from([1, 0, 2]))):
         row = [good for good, _ in COLUMNS[kind]]
-        for at in draw(st.sets(st.integers(0, len(row) - 1), max_size=3)):
+        for at in draw(st.sets(st.integers(0, len(row) - 1), max_size=2)):
             row[at] = draw(COLUMNS[kind][at][1])
         drawn.append(row)
     return drawn
@@ -413,19 +415,22 @@ def test_rows_on_the_edge_are_a_message_or_malformed(message: tuple[Any, ...]) -
     check_answer(b"G" + pack(message))
 
 
-ITEMS = st.one_of(
-    entries(),
-    LEASES,
-    st.tuples(NODES, MARKS),
+LAST = Stamp(MAX_INT, OWNERS[1])
+COSTLIEST = st.sampled_from(
+    [
+        Entry(f"{OWNERS[1]}.{MAX_INT}", LAST, TOMBSTONE),
+        Entry(f"{OWNERS[1]}.{MAX_INT}", LAST, Record("web", "é" * 50, 65535)),
+        Lease(OWNERS[1], MAX_INT, MAX_INT, MAX_INT, "\N{GRINNING FACE}" * 8),
+        (OWNERS[1], (MAX_INT, MAX_INT)),
+    ]
 )
-
-
+ITEMS = st.one_of(COSTLIEST, entries(), LEASES, st.tuples(NODES, MARKS))
 # Many alike, so that what is counted too little for one of them adds up.
 REPEATED = st.builds(lambda item, times: [item] * times, ITEMS, st.sampled_from([1, 1, 20]))
 
 
 @MANY
-@given(st.integers(55, 900), TIMES, st.just(0) | TIMES, st.lists(REPEATED, max_size=10))
+@given(st.integers(55, 900), TIMES, st.just(0) | TIMES, st.lists(REPEATED, max_size=6))
 def test_a_packer_never_exceeds_its_limit(
     limit: int, base: int, horizon: int, items: list[list[Any]]
 ) -> None:
