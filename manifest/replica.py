@@ -140,7 +140,8 @@ class Replica:
         renewals = [change for key in lapsed for change in self._renew(key)]
         for lease in gossip.leases:
             self.leases.grant(lease)
-        self._apply(_net((*changes, *renewals)))
+        # The view reads the map, where the renewals stand by now, so it shows no gap.
+        self._apply((*changes, *renewals))
         self._settle()
         if self.map.horizon > horizon:
             # A peer whose clock is ahead may always be the first to collect.
@@ -266,12 +267,3 @@ def _latest(gossip: Gossip) -> int:
         max(gossip.delta.until.values(), default=0),
         max((max(lease.time, lease.born) for lease in gossip.leases), default=0),
     )
-
-
-def _net(changes: Iterable[Change[str, Record]]) -> Iterable[Change[str, Record]]:
-    """Fold several changes of one key into one, so that nobody sees what lies between."""
-    net: dict[str, Change[str, Record]] = {}
-    for change in changes:
-        first = net.get(change.key)
-        net[change.key] = change if first is None else attrs.evolve(first, after=change.after)
-    return net.values()

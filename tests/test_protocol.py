@@ -588,6 +588,12 @@ def test_a_chain_carries_every_entry_once(bench: Bench) -> None:
     bench.settle()
     assert all(site.reasons(keys[0]) == ["freed"] for site in sites)
     assert entries_sent(*wires) == 3 * 5
+    for site in sites:
+        site.heartbeat()
+    bench.settle()
+    for near, (wire, far) in enumerate(zip(wires, sites[1:], strict=True)):
+        marks = {node for message in wire.said(far, Gossip) for node in message.delta.until}
+        assert marks == {site.node for site in sites[near + 1 :]}, "a mark goes back"
     assert all(wire.traffic(site).entries_redundant == 0 for wire in wires for site in wire.ends)
     bench.converge()
 
@@ -629,6 +635,9 @@ def test_a_converged_ring_carries_no_entries(bench: Bench) -> None:
             now.entries_redundant,
         )
         assert now.bytes_sent > then.bytes_sent
+    for wire in wires:
+        for site in wire.ends:
+            assert not wire.protocol(site)._theirs, "stretches pile up"
     lossless(*sites)
 
 
@@ -719,6 +728,7 @@ def test_what_a_link_knows_of_the_dead_is_forgotten_at_the_horizon(bench: Bench)
     assert third.node not in known
     assert third.node not in wire.protocol(one)._known
     assert known.keys() == {one.node, other.node}
+    assert not wire.protocol(other)._theirs
     assert one.ids == []
     bench.connect(other, third)
     bench.settle()

@@ -551,6 +551,16 @@ def test_every_tombstone_goes_in_the_end(bench: Bench, site: Site) -> None:
     assert site.replica.leases._held.keys() == {site.node}
 
 
+def test_a_node_whose_clock_is_behind_forgets_the_dead_as_well(bench: Bench, site: Site) -> None:
+    """Where a peer is always the first to collect, leases go with the horizon that it brings."""
+    site.replica.accept(gossip(until=1, lease=9))
+    for now in range(5, 125, 5):
+        bench.pass_time(5)
+        site.replica.accept(gossip(until=now, node=THIRD, lease=9, horizon=at(now - 92)))
+    assert site.replica.leases._held.keys() == {site.node, THIRD}
+    assert site.replica.map.horizon == at(28)
+
+
 def test_a_partition_for_longer_than_the_retention_brings_nothing_back(bench: Bench) -> None:
     """What either side freed stays free, what either side still holds is there, and both agree."""
     one, other = bench.open_all(2, retention=100.0, max_clock_skew=10.0)

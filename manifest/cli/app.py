@@ -17,7 +17,7 @@ from .lookup import query, show, wait
 from .node import demo_node
 from .registering import free, register
 from .settings import tear_down_logging
-from .statuses import BUG, FOUND, SIGNALLED, Failure
+from .statuses import BUG, FOUND, SIGNALLED, USAGE, Failure
 from .teaching import TaughtGroup
 from .watching import watch
 
@@ -52,8 +52,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
     What is wrong with them, and what a command fails of, is said on stderr in a line or two.
     """
+    given = sys.argv[1:] if arguments is None else arguments
+    if not given:
+        click.echo(command_line.get_help(click.Context(command_line, info_name="manifest")))
+        return USAGE
     try:
-        status = command_line.main(arguments, prog_name="manifest", standalone_mode=False)
+        status = command_line.main(given, prog_name="manifest", standalone_mode=False)
     except Failure as error:
         error.show()
         return error.status

@@ -54,6 +54,7 @@ def test_ctrl_c_at_any_time(error: type[BaseException], monkeypatch: pytest.Monk
         raise error
 
     monkeypatch.setattr(app.command_line, "main", interrupted)
+    monkeypatch.setattr(sys, "argv", ["manifest", "show"])
     with pytest.raises(SystemExit) as caught:
         way_in.main()
     assert caught.value.code == 130
