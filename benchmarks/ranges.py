@@ -34,21 +34,23 @@ class Library(NamedTuple):
 
 
 def manifest() -> Library:
-    ours = importlib.import_module("manifest.versions")
+    ours = importlib.import_module("manifest.ranges")
+    versions = importlib.import_module("manifest.versions")
     return Library(
-        "manifest.versions",
+        "manifest.ranges",
         ours.parse_range.__wrapped__,
-        ours.parse_version.__wrapped__,
+        versions.parse_version.__wrapped__,
         lambda wanted, version: bool(wanted.allows(version)),
     )
 
 
 def manifest_keys() -> Library:
-    ours = importlib.import_module("manifest.versions")
+    ours = importlib.import_module("manifest.ranges")
+    versions = importlib.import_module("manifest.versions")
     return Library(
-        "manifest.versions, kept keys",
+        "manifest.ranges, kept keys",
         ours.parse_range.__wrapped__,
-        lambda text: ours.precedence(ours.parse_version.__wrapped__(text)),
+        lambda text: versions.precedence(versions.parse_version.__wrapped__(text)),
         lambda wanted, key: bool(wanted.covers(key)),
     )
 

@@ -30,6 +30,7 @@ from manifest.codec import pack_data, unpack_data
 from manifest.crdt import Delta, Entry, Stamp, VersionVector
 from manifest.messages import Gossip
 from manifest.options import Limits
+from manifest.packing import GossipPacker
 from manifest.records import (
     Record,
     check_address,
@@ -39,7 +40,7 @@ from manifest.records import (
     parse_role,
     valid_node_id,
 )
-from manifest.wire import GossipPacker, decode_message
+from manifest.wire import decode_message
 
 RECORD_BYTES = Limits().record_bytes
 MAX_TIME = 2**63 - 1

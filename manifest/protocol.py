@@ -37,8 +37,9 @@ from .crdt import to_milliseconds
 from .errors import LinkError, LinkRefused, ManifestError
 from .frames import HEADER_BYTES, FrameReader, frame
 from .messages import Bye, Gossip, Hello, Message, Synced
+from .packing import GossipPacker
 from .replica import Replica
-from .wire import PROTOCOL, GossipPacker, decode_message, encode_message
+from .wire import PROTOCOL, decode_message, encode_message
 
 __all__ = ["HELLO_BYTES", "LinkProtocol", "Traffic"]
 

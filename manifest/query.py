@@ -14,8 +14,9 @@ import attrs
 import semver
 
 from .codec import pack_data, unpack_data
+from .ranges import Range, parse_range
 from .records import Service, parse_role, split_role
-from .versions import Range, parse_range, precedence
+from .versions import precedence
 
 __all__ = ["Query", "parse_query"]
 

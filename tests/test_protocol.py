@@ -16,9 +16,10 @@ from manifest.events import Displaced, Freed, Registered
 from manifest.frames import HEADER_BYTES
 from manifest.messages import Bye, Gossip, Hello, Lease, Synced
 from manifest.options import Limits
+from manifest.packing import GossipPacker
 from manifest.protocol import HELLO_BYTES, LinkProtocol, Traffic
 from manifest.records import Record, key_of
-from manifest.wire import PROTOCOL, GossipPacker, encode_message
+from manifest.wire import PROTOCOL, encode_message
 from tests.wired import START, Bench, Site, Wire, check_equal, record, ring, tiny
 
 OTHER = "0123456789ABCDEF01234567"

@@ -12,8 +12,9 @@ import pytest
 from manifest.codec import pack_data
 from manifest.crdt import Stamp
 from manifest.query import Query, parse_query
+from manifest.ranges import InvalidRange
 from manifest.records import Record, Service
-from manifest.versions import InvalidRange, parse_version
+from manifest.versions import parse_version
 from tests.samples import A, B, a_service
 
 MIXED = a_service(

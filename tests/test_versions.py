@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 import semver
 
-from manifest import versions
+from manifest import ranges, versions
+from manifest.ranges import InvalidRange, parse_range
 from manifest.versions import (
     MAX_LENGTH,
     MAX_NUMBER,
-    InvalidRange,
     InvalidVersion,
-    parse_range,
     parse_version,
     precedence,
 )
@@ -187,7 +186,11 @@ def test_asking_parses_and_compares_no_versions(monkeypatch: pytest.MonkeyPatch)
 
 def test_memory_is_bounded() -> None:
     """Every cache has a bound, and what fails to parse is not remembered."""
-    caches = {name: value for name, value in vars(versions).items() if hasattr(value, "cache_info")}
+    caches = {
+        name: value
+        for name, value in {**vars(versions), **vars(ranges)}.items()
+        if hasattr(value, "cache_info")
+    }
     assert {"parse_range", "parse_version"} <= set(caches)
     for cache in caches.values():
         assert 0 < (cache.cache_info().maxsize or 0) <= 1024

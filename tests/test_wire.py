@@ -16,16 +16,10 @@ from manifest.errors import MalformedMessage
 from manifest.frames import HEADER_BYTES, FrameReader, frame
 from manifest.messages import Bye, Gossip, Hello, Lease, Message, Synced
 from manifest.options import Limits
+from manifest.packing import GossipPacker
 from manifest.records import MAX_ID_BYTES, Record, check_address, check_id, key_of, parse_role
-from manifest.wire import (
-    _MOST_WORDS,
-    PROTOCOL,
-    GossipPacker,
-    _Gossip,
-    _named,
-    decode_message,
-    encode_message,
-)
+from manifest.unpacking import _MOST_WORDS, _Gossip, _named
+from manifest.wire import PROTOCOL, decode_message, encode_message
 from tests.data.golden import vectors
 from tests.data.golden.vectors import ANN, BOB, HELLO, SENT, UNDERSTOOD, T, free, gossip, write
 

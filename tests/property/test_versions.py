@@ -10,14 +10,8 @@ import semver
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifest.versions import (
-    InvalidRange,
-    InvalidVersion,
-    Range,
-    parse_range,
-    parse_version,
-    precedence,
-)
+from manifest.ranges import InvalidRange, Range, parse_range
+from manifest.versions import InvalidVersion, parse_version, precedence
 
 NUMBERS = st.one_of(st.just(0), st.integers(0, 3), st.integers(0, 2**53 - 2))
 IDENTIFIERS = st.one_of(

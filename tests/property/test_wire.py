@@ -23,6 +23,7 @@ from manifest.errors import MalformedMessage
 from manifest.frames import HEADER_BYTES, FrameReader, frame
 from manifest.messages import Bye, Gossip, Hello, Lease, Message, Synced
 from manifest.options import Limits
+from manifest.packing import GossipPacker
 from manifest.records import (
     Record,
     check_address,
@@ -33,7 +34,7 @@ from manifest.records import (
     parse_role,
     valid_node_id,
 )
-from manifest.wire import GossipPacker, decode_message, encode_message
+from manifest.wire import decode_message, encode_message
 from tests.data.golden.vectors import SENT, UNDERSTOOD
 
 RECORD_BYTES = 2048

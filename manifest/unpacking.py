@@ -1,0 +1,273 @@
+"""Bytes to gossip: every row checked, and the path of a fault named.
+
+What is checked by type and range stands in the shapes, the rest in `_Unpacking`. A join of 10,000
+records runs `_Unpacking.write` that often, so no path is put together unless there is a fault to
+name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
+
+from .codec import (
+    EMPTY_DATA,
+    MAX_INT,
+    Count,
+    Digits,
+    Name,
+    Port,
+    Positive,
+    Rows,
+    decoder,
+    unpack_data,
+)
+from .crdt import TOMBSTONE, Delta, Entry, Stamp, VersionVector
+from .errors import MalformedMessage
+from .messages import Gossip, Lease
+from .records import (
+    MAX_ID_BYTES,
+    UNPRINTABLE,
+    Record,
+    check_address,
+    check_id,
+    id_of,
+    owner_of,
+    parse_role,
+)
+
+__all__ = ["check_printable", "unpack_gossip"]
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+# The most bytes that a record has besides its data: key, role, and an address of 255 characters.
+# Where the limit leaves room for them, the length of the data alone shows that a record keeps it.
+_MOST_WORDS = 1 + MAX_ID_BYTES + 255 + 4 * 255
+
+
+class _Write(NamedTuple):
+    key: str | Count
+    time: int
+    node: Count
+    role: Count
+    address: Count | None
+    port: Port | None
+    data: bytes
+
+
+class _Free(NamedTuple):
+    key: str | Count
+    time: int
+    node: Count
+
+
+class _Mark(NamedTuple):
+    node: Count
+    since: int
+    until: int
+
+
+class _Lease(NamedTuple):
+    node: Count
+    time: int
+    remaining: Count
+    born: int | None = None
+    name: Name | None = None
+
+
+class _Gossip(NamedTuple):
+    base: Positive
+    horizon: Count = 0
+    nodes: Rows[Digits] = ()
+    roles: Rows[str] = ()
+    addresses: Rows[str] = ()
+    writes: Rows[_Write] = ()
+    frees: Rows[_Free] = ()
+    marks: Rows[_Mark] = ()
+    leases: Rows[_Lease] = ()
+
+
+_ROWS: dict[str, tuple[str, ...]] = {
+    "writes": _Write._fields,
+    "frees": _Free._fields,
+    "marks": _Mark._fields,
+    "leases": _Lease._fields,
+}
+_INDEX = re.compile(r"\[(\d+)\]")
+
+
+def _named(path: str) -> str:
+    """Put names of fields into a path of numbers.
+
+    >>> _named("gossip[5][3][1]"), _named("gossip[2][7]"), _named("gossip")
+    ('gossip.writes[3].time', 'gossip.nodes[7]', 'gossip')
+    """
+    indices = [int(index) for index in _INDEX.findall(path)]
+    if not indices:
+        return path
+    field = _Gossip._fields[indices[0]]
+    text = f"gossip.{field}" + "".join(f"[{index}]" for index in indices[1:2])
+    return text + "".join(f".{_ROWS[field][index]}" for index in indices[2:3])
+
+
+_decode_rows = decoder(_Gossip, "gossip")
+
+
+def unpack_gossip(body: bytes, *, record_bytes: int) -> Gossip:
+    """Return the gossip in a payload's body; `record_bytes` limits each record in it.
+
+    `MalformedMessage`, with the path of the fault, for anything else.
+    """
+    try:
+        rows = _decode_rows(body)
+    except MalformedMessage as error:
+        raise MalformedMessage(_named(error.path), error.problem) from error
+    return _Unpacking(rows, record_bytes).gossip()
+
+
+def check_printable(text: str, path: str) -> None:
+    """Refuse a text with blanks or control characters in it."""
+    if UNPRINTABLE.search(text):
+        raise MalformedMessage(path, f"it has no blanks or control characters, got {text!r:.80}")
+
+
+class _Unpacking:
+    """The checks that types and ranges cannot make, and the message that comes out of them.
+
+    Paths of faults begin at the row that is being read; `each` puts its place in front.
+    """
+
+    def __init__(self, rows: _Gossip, record_bytes: int) -> None:
+        self.rows = rows
+        self.base = rows.base
+        self.nodes = rows.nodes
+        self.roles = rows.roles
+        self.addresses = rows.addresses
+        self.record_bytes = record_bytes
+        self.ample = record_bytes - _MOST_WORDS
+        # The same data is often in many records: it is checked once.
+        self.checked_data = {EMPTY_DATA}
+
+    def gossip(self) -> Gossip:
+        rows = self.rows
+        self.check_words("roles", self.roles, parse_role)
+        self.check_words("addresses", self.addresses, check_address)
+        writes = self.each("writes", rows.writes, self.write)
+        frees = self.each("frees", rows.frees, self.free)
+        since: dict[str, int] = {}
+        until: dict[str, int] = {}
+        self.each("marks", rows.marks, lambda row: self.mark(row, since, until))
+        leases = self.each("leases", rows.leases, self.lease)
+        delta = Delta((*writes, *frees), VersionVector(since), VersionVector(until), rows.horizon)
+        return Gossip(delta, tuple(leases))
+
+    def each(self, name: str, rows: Iterable[R], unpack: Callable[[R], T]) -> list[T]:
+        done: list[T] = []
+        try:
+            for row in rows:
+                done.append(unpack(row))  # noqa: PERF401  # its length is the place of a fault
+        except MalformedMessage as fault:
+            path = f"gossip.{name}[{len(done)}].{fault.path}"
+            raise MalformedMessage(path, fault.problem) from fault
+        return done
+
+    def check_words(self, table: str, words: Iterable[str], check: Callable[[str], object]) -> None:
+        for i, word in enumerate(words):
+            try:
+                check(word)
+            except ValueError as error:
+                raise MalformedMessage(f"gossip.{table}[{i}]", str(error)) from error
+
+    def write(self, row: _Write) -> Entry[str, Record]:
+        number, offset, node_at, role_at, address_at, port, data = row
+        try:
+            node = self.nodes[node_at]
+            role = self.roles[role_at]
+            address = None if address_at is None else self.addresses[address_at]
+        except IndexError:
+            raise self.beyond(row) from None
+        key = f"{node}.{number}" if isinstance(number, int) else self.key(number, node)
+        time = self.base + offset
+        if not 0 < time <= MAX_INT:
+            raise _no_time("time", time)
+        record = Record(role, address, port, data)
+        if len(data) > self.ample:
+            self.check_size(key, record)
+        if data not in self.checked_data:
+            unpack_data(data)
+            self.checked_data.add(data)
+        # What Stamp(time, node) does as well, in two thirds of the time.
+        return Entry(key, tuple.__new__(Stamp, (time, node)), record)
+
+    def free(self, row: _Free) -> Entry[str, Record]:
+        node = self.node(row.node)
+        key = f"{node}.{row.key}" if isinstance(row.key, int) else self.key(row.key, node)
+        return Entry(key, Stamp(self.time(row.time, "time"), node), TOMBSTONE)
+
+    def mark(self, row: _Mark, since: dict[str, int], until: dict[str, int]) -> None:
+        node = self.node(row.node)
+        if node in until:
+            raise MalformedMessage("node", f"a node is marked once, got {node} again")
+        until[node] = self.time(row.until, "until")
+        since[node] = self.base + row.since
+        if not 0 <= since[node] <= until[node]:
+            raise MalformedMessage("since", f"it lies from 0 to until, got {since[node]}")
+
+    def lease(self, row: _Lease) -> Lease:
+        born = 0 if row.born is None else self.time(row.born, "born")
+        if row.name is not None:
+            check_printable(row.name, "name")
+        return Lease(
+            self.node(row.node), self.time(row.time, "time"), row.remaining, born, row.name
+        )
+
+    # One field at a time
+
+    def node(self, index: int) -> str:
+        if index >= len(self.nodes):
+            raise _beyond("node", index, self.nodes)
+        return self.nodes[index]
+
+    def beyond(self, row: _Write) -> MalformedMessage:
+        return next(
+            _beyond(field, index, table)
+            for field, index, table in (
+                ("node", row.node, self.nodes),
+                ("role", row.role, self.roles),
+                ("address", row.address or 0, self.addresses),
+            )
+            if index >= len(table)
+        )
+
+    def time(self, offset: int, field: str) -> int:
+        time = self.base + offset
+        if not 0 < time <= MAX_INT:
+            raise _no_time(field, time)
+        return time
+
+    def key(self, key: str, node: str) -> str:
+        try:
+            check_id(id_of(key) if key else key)
+        except ValueError as error:
+            raise MalformedMessage("key", str(error)) from error
+        owner = owner_of(key)
+        if owner is not None and owner != node:
+            raise MalformedMessage("key", f"{key} is {owner}'s alone to write, not {node}'s")
+        return key
+
+    def check_size(self, key: str, record: Record) -> None:
+        size = record.size(key)
+        if size > self.record_bytes:
+            raise MalformedMessage(
+                "data", f"a record has at most {self.record_bytes} bytes, got {size}"
+            )
+
+
+def _beyond(field: str, index: int, table: Sequence[str]) -> MalformedMessage:
+    return MalformedMessage(field, f"it is an index into {len(table)} words, got {index}")
+
+
+def _no_time(field: str, time: int) -> MalformedMessage:
+    return MalformedMessage(field, f"a time is from 1 to 2^63 - 1, got {time}")
