@@ -34,17 +34,13 @@ from .events import (
     Updated,
 )
 from .link import Link, LinkState, LinkStatus
+from .listener import Listener
 from .network import Address, Network
+from .opening import open_manifest
 from .options import Limits, Timeouts
 from .records import Service
-from .registry import (
-    LinkStatistics,
-    Listener,
-    Manifest,
-    ManifestClosed,
-    Statistics,
-    open_manifest,
-)
+from .registry import Manifest, ManifestClosed
+from .statistics import LinkStatistics, Statistics
 from .structure import to_json
 from .subscription import Subscription
 

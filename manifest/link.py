@@ -1,76 +1,33 @@
-"""One link over Trio: dialled again and again, or accepted once; one reader, one writer.
+"""Links: supervised, dialled again and again, or the face of a connection that a peer made.
 
-`Connection` drives one protocol object over one stream. The writer task alone owns the sending
-side: it waits for a wake-up, never for a queue, and asks the protocol what to send now. A send that
-was cut short may have written part of a frame, so the stream is never written again: it is closed
-forcefully.
-
-`Link` is what the application holds: it supervises connections to one address for as long as the
-manifest is open, or is the face of one that a peer made. No failure of a link leaves it as an
-exception.
-
-Deadlines are on the waking clock, and the reader alone judges them, those of the writer included.
-After a pause of this process they have moved along with it, so what waits in the socket is read
-before the peer is judged.
+A link keeps a `Connection` to one address for as long as the manifest is open. No failure of a link
+leaves it as an exception.
 """
 
 from __future__ import annotations
 
 import enum
 import logging
-import math
 import re
-from typing import Protocol
 
 import attrs
 import trio
 
 from .backoff import pause
-from .environment import Environment
-from .errors import LinkError, LinkRefused, ManifestError
-from .events import Accepted, Connected, Disconnected, Event, Synced
-from .messages import Bye, Gossip, Hello
-from .messages import Synced as SyncedMessage
+from .connection import Connection, Hub
+from .errors import LinkError, LinkRefused
+from .events import Accepted, Connected, Disconnected, Synced
+from .messages import Hello
 from .network import Address, Stream
-from .protocol import LinkProtocol, Traffic
-from .replica import Replica
+from .protocol import Traffic
 
-__all__ = ["Hub", "Link", "LinkState", "LinkStatus"]
+__all__ = ["Link", "LinkState", "LinkStatus"]
 
 _log = logging.getLogger("manifest")
 
-_CHUNK = 64 * 1024
-_PARTING = 1.0
-"""Seconds for the peer to take the last word and hang up."""
 _REMEMBERED = 1000
 """Peers about whom the last word in the log is remembered."""
 _CLOSED_WITH_MANIFEST = "the manifest was closed"
-_LINGER = 0.05
-"""Seconds for which a heartbeat alone may wait, to share a frame with others."""
-
-
-class Hub(Protocol):
-    """What a link needs of the manifest that it belongs to."""
-
-    replica: Replica
-    environment: Environment
-    refused: int
-    """How many connections ended because of what the peer sent or was."""
-    said: dict[str, str]
-    """What the log said last about whom, numbers apart, so that attempts do not repeat it."""
-
-    @property
-    def listening(self) -> str | None:
-        """Where this manifest accepts links, for its peers to know."""
-
-    def emit(self, event: Event) -> None:
-        """Tell the subscribers."""
-
-    def gossip(self, *, urgent: bool) -> None:
-        """Wake every link: the replica has changed."""
-
-    def learn_address(self, host: str) -> None:
-        """Take note of the address at which a peer sees this host."""
 
 
 class LinkState(enum.StrEnum):
@@ -104,205 +61,6 @@ class LinkStatus:
     """Why the last connection failed or ended, in words."""
     failures: int = 0
     """Connections that failed in a row."""
-
-
-class Connection:
-    """One stream, driven until it ends. `run` returns the reason."""
-
-    def __init__(self, link: Link, hub: Hub, stream: Stream) -> None:
-        self._link = link
-        self._hub = hub
-        self._stream = stream
-        self._options = hub.replica.options
-        self._waking = hub.replica.waking
-        remote = hub.environment.network.remote(stream)
-        # The zone of a scoped IPv6 address means something on this host alone.
-        seen = remote.host.partition("%")[0]
-        self.protocol = LinkProtocol(hub.replica, seen=seen, listening=hub.listening)
-        self._wake = trio.Event()
-        self._urgent = trio.Event()
-        self._idle = trio.Event()
-        self._ended = trio.Event()
-        # Deadlines in waking time; a frame's begins with its first byte.
-        self._greeted_by = self._waking.now() + self._options.timeouts.handshake
-        self._frame_by = math.inf
-        self._heard_by = math.inf
-        self._taken_by = math.inf
-        self._gone_by = math.inf
-        self._receiving = trio.CancelScope()
-        # Why this side ended it, where it did.
-        self._end: Exception | None = None
-
-    @property
-    def traffic(self) -> Traffic:
-        return self.protocol.traffic
-
-    def wake(self, *, urgent: bool) -> None:
-        """Have the writer look for something to send."""
-        self._wake.set()
-        if urgent:
-            self._urgent.set()
-
-    def part(self, code: str, reason: str) -> None:
-        """Say Bye, and end once the peer has taken it or has had a second to."""
-        self.protocol.close(code, reason)
-        self._end = self._end or LinkError(f"closed by this side: {reason}")
-        self._hurry()
-        self.wake(urgent=True)
-
-    def _hurry(self) -> None:
-        """Give the peer a second to hang up."""
-        self._gone_by = min(self._gone_by, self._waking.now() + _PARTING)
-        self._look_again_within(_PARTING)
-
-    def _look_again_within(self, seconds: float) -> None:
-        """Have the reader judge its deadlines by then, also where it is waiting already."""
-        by = trio.current_time() + seconds
-        self._receiving.deadline = min(self._receiving.deadline, by)
-
-    async def wait_flushed(self) -> None:
-        """Wait until all that there is to say now has been handed to the operating system."""
-        while not (self._ended.is_set() or (self.protocol.flushed and self._idle.is_set())):
-            self._be_busy()
-            self.wake(urgent=True)
-            await self._idle.wait()
-
-    async def wait_ended(self) -> None:
-        """Wait until `run` is over."""
-        await self._ended.wait()
-
-    async def run(self) -> Exception:
-        """Drive the stream until it ends, and return why it ended. It is then to be closed."""
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write)
-                end = await self._read()
-                nursery.cancel_scope.cancel()
-        finally:
-            self._ended.set()
-            self._idle.set()
-        return end
-
-    # Reading
-
-    async def _read(self) -> Exception:
-        # Each turn waits, in `_receive`.
-        while True:  # noqa: ASYNC913
-            try:
-                data = await self._receive()
-            except trio.BrokenResourceError as error:
-                return self._end or _broke(error)
-            except trio.TooSlowError as error:
-                return self._end or LinkError(str(error))
-            if not data:
-                return self._end or LinkError("the peer hung up without a word")
-            try:
-                messages = self.protocol.receive_data(data)
-            except ManifestError as error:
-                # The Bye that says why is on its way; what arrives meanwhile is not looked at.
-                self._end = error
-                self._hub.refused += 1
-                self.part("error", str(error))
-                # What came before the fault in the same bytes has been joined.
-                self._hub.gossip(urgent=True)
-                continue
-            self._note_arrival(complete=bool(messages))
-            for message in messages:
-                if isinstance(message, Bye):
-                    return self._end or _last_words(message)
-                self._handle(message)
-
-    async def _receive(self) -> bytes:
-        """Return the next bytes. `trio.TooSlowError` past a deadline of the waking clock."""
-        # Each turn waits or raises.
-        while True:  # noqa: ASYNC913
-            deadline, complaint = self._deadline()
-            left = deadline - self._waking.now()
-            if left <= 0:
-                raise trio.TooSlowError(complaint)
-            # Less than a millisecond may be too little to move the event loop's clock.
-            with trio.move_on_after(max(left, 0.001)) as self._receiving:
-                return bytes(await self._stream.receive_some(_CHUNK))
-
-    def _deadline(self) -> tuple[float, str]:
-        timeouts = self._options.timeouts
-        return min(
-            (self._gone_by, "the peer did not hang up"),
-            (self._greeted_by, f"no Hello from the peer within {timeouts.handshake:g} s"),
-            (self._frame_by, f"a frame was not complete within {timeouts.frame:g} s"),
-            (self._heard_by, "the peer has been silent for longer than its lease"),
-            (
-                self._taken_by,
-                f"the peer did not take what was sent to it within {timeouts.send:g} s",
-            ),
-        )
-
-    def _note_arrival(self, *, complete: bool) -> None:
-        now = self._waking.now()
-        peer = self.protocol.peer
-        if peer is not None:
-            self._heard_by = now + peer.lease / 1000
-        if not self.protocol.partial:
-            self._frame_by = math.inf
-        elif complete or self._frame_by == math.inf:
-            self._frame_by = now + self._options.timeouts.frame
-
-    def _handle(self, message: Hello | SyncedMessage | Gossip) -> None:
-        match message:
-            case Hello():
-                self._greeted_by = math.inf
-                self._link.met(message)
-                if message.seen is not None:
-                    self._hub.learn_address(message.seen)
-                self.wake(urgent=True)
-            case SyncedMessage():
-                self._link.has_synced()
-            case _:
-                self._hub.gossip(urgent=bool(message.delta.entries))
-
-    # Writing
-
-    @trio.lowlevel.enable_ki_protection
-    async def _write(self) -> None:
-        try:
-            while True:
-                await self._send_all()
-                self._idle.set()
-                if self.protocol.parting:
-                    await self._stream.send_eof()
-                    return
-                await self._wake.wait()
-                with trio.move_on_after(_LINGER):
-                    await self._urgent.wait()
-        except trio.BrokenResourceError as error:
-            self._end = self._end or _broke(error)
-            # The reader ends the connection: the peer's last words may still wait to be read.
-            self._hurry()
-
-    def _be_busy(self) -> None:
-        # Whoever waits for an event that is not set yet must not be left waiting for it.
-        if self._idle.is_set():
-            self._idle = trio.Event()
-
-    async def _send_all(self) -> None:
-        """Send until there is nothing more to send."""
-        self._wake, self._urgent = trio.Event(), trio.Event()
-        self._be_busy()
-        timeout = self._options.timeouts.send
-        while data := self.protocol.bytes_to_send():
-            self._taken_by = self._waking.now() + timeout
-            self._look_again_within(timeout)
-            await self._stream.send_all(data)
-            self._taken_by = math.inf
-
-
-def _broke(error: trio.BrokenResourceError) -> LinkError:
-    return LinkError(f"the connection broke: {error.__cause__ or error}")
-
-
-def _last_words(bye: Bye) -> Exception:
-    kind = LinkRefused if bye.code == "refused" else LinkError
-    return kind(f"the peer said: {bye.reason}")
 
 
 class Link:

@@ -1,8 +1,7 @@
 """The manifest: a registry that an application opens, writes, reads, and listens to.
 
-`open_manifest` owns one nursery. Listeners, links and the pulse are its children: a failing link
-never fails the manifest, a bug in this library does, as `ManifestInternalError`. The application's
-own exceptions pass through bare, and so does cancellation.
+`Manifest.run` owns one nursery. Listeners, links and the pulse are its children: a failing link
+never fails the manifest. `opening` runs it for the time of a block.
 
 What only reads or writes memory is a plain function: it has happened when it returns, here at
 once and at the peers as soon as the links have carried it.
@@ -11,7 +10,7 @@ once and at the peers as soon as the links have carried it.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
@@ -22,11 +21,12 @@ from . import __version__
 from .codec import pack_data
 from .crdt import Stamp
 from .environment import Environment
-from .errors import ManifestError, ManifestInternalError, NotOwner, ServiceNotFound
+from .errors import ManifestError, NotOwner, ServiceNotFound
 from .events import Closed, Displaced, Event, Freed, Heartbeat, Registered, Updated
-from .link import Link, LinkStatus
+from .link import Link
+from .listener import Listener
 from .network import Address, Stream
-from .options import Limits, Options, Timeouts
+from .options import Options
 from .protocol import Traffic
 from .query import parse_query
 from .records import (
@@ -41,18 +41,12 @@ from .records import (
     service_of,
 )
 from .replica import Replica
+from .statistics import LinkStatistics, Statistics
 from .structure import structure_role
 from .subscription import Subscription
 from .timekeeping import PhysicalClock, WakingClock
 
-__all__ = [
-    "LinkStatistics",
-    "Listener",
-    "Manifest",
-    "ManifestClosed",
-    "Statistics",
-    "open_manifest",
-]
+__all__ = ["Manifest", "ManifestClosed"]
 
 _log = logging.getLogger("manifest")
 
@@ -70,80 +64,6 @@ _UNSET: Final = _Unset()
 
 class ManifestClosed(ManifestError, trio.ClosedResourceError):
     """The manifest has been closed: open a new one."""
-
-
-@attrs.frozen
-class LinkStatistics:
-    """One link at one moment."""
-
-    status: LinkStatus
-    dialled: bool
-    traffic: Traffic
-
-
-@attrs.frozen
-class Statistics:
-    """A manifest at one moment."""
-
-    id: str
-    services: int
-    """Visible services."""
-    entries: int
-    """Entries of the map that are not tombstones, visible or not."""
-    tombstones: int
-    nodes: int
-    """Manifests that are believed to be alive, this one included."""
-    links: tuple[LinkStatistics, ...]
-    bytes_sent: int
-    """Over all links since the manifest was opened, those that have ended included."""
-    bytes_received: int
-    subscribers: int
-    lag: int
-    """Events that wait to be read by the slowest subscriber."""
-    merged: int
-    """Events that were merged because a subscriber lagged, all present subscribers together."""
-    refused: int
-    """Connections that ended because of what the peer sent or was, since opening."""
-    paused: float
-    """Seconds in which this process did not run, since opening."""
-    displaced_by: str | None
-    """Id of the later-born manifest of the same name that is believed instead of this one."""
-
-
-class Listener:
-    """A port on which peers are accepted, until it or the manifest is closed."""
-
-    def __init__(
-        self,
-        addresses: tuple[Address, ...],
-        shown: Address,
-        service: Service,
-        close: Callable[[Listener], None],
-    ) -> None:
-        self._close = close
-        self._unbound = trio.Event()
-        self.addresses: tuple[Address, ...] = addresses
-        """What is bound; each has `host` and `port` and reads `host:port`."""
-        self.shown = shown
-        """Where others are told to connect: the first of `addresses`, or what is advertised."""
-        self.service = service
-        """What this manifest registered for it, `manifest@<version>`."""
-
-    @property
-    def port(self) -> int:
-        """The port that is bound, also where any free one was asked for."""
-        return self.addresses[0].port
-
-    def close(self) -> None:
-        """Accept no more peers and free the registration. Links that were accepted go on.
-
-        Does not block and may be repeated. The port is free once other tasks have had their turn;
-        `Manifest.listen` waits for that.
-        """
-        self._close(self)
-
-    def __repr__(self) -> str:
-        return f"<Listener on {', '.join(map(str, self.addresses))}>"
 
 
 @attrs.frozen
@@ -689,93 +609,3 @@ class Manifest:
         if service is None or service.persistent or service.owner == self.id:
             return service
         return service if self.replica.leases.believes(service.owner) else None
-
-
-@asynccontextmanager
-async def open_manifest(
-    *,
-    name: str | None = None,
-    cluster: str = "manifest",
-    registration_lifetime: float = 5.0,
-    heartbeat_interval: float = 5.0,
-    advertise: str | None = None,
-    retention: float = 3600.0,
-    max_clock_skew: float | None = None,
-    limits: Limits | None = None,
-    timeouts: Timeouts | None = None,
-    environment: Environment | None = None,
-) -> AsyncGenerator[Manifest, None]:
-    """Open a manifest for the time of an `async with` block, and leave gracefully at its end.
-
-    Times are in seconds. `name` survives restarts: a later incarnation displaces an earlier one at
-    once. Manifests of different `cluster`s, or with different `retention`, refuse each other.
-    Others believe in this one for `heartbeat_interval` + `registration_lifetime` after it last
-    spoke.
-    `advertise` ("host" or "host:port") is what others are told instead of what is bound.
-    `max_clock_skew` is 60 s, or a quarter of `retention` where that is less. `environment` replaces
-    wall clock, randomness and network, for simulations. Every bad value is a ValueError.
-
-    An exception in the block comes out as it is. `ManifestInternalError` means a bug in this
-    library. Cancelled, it still says goodbye to its peers, for at most `timeouts.close` seconds.
-    """
-    given: dict[str, Any] = {
-        "max_clock_skew": max_clock_skew,
-        "limits": limits,
-        "timeouts": timeouts,
-    }
-    options = Options(
-        name=name,
-        cluster=cluster,
-        registration_lifetime=registration_lifetime,
-        heartbeat_interval=heartbeat_interval,
-        advertise=advertise,
-        retention=retention,
-        **{option: value for option, value in given.items() if value is not None},
-    )
-    manifest = Manifest(options, environment or Environment())
-    failure: BaseException | None = None
-    try:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(manifest.run)
-            try:
-                yield manifest
-            except BaseException as error:  # noqa: ASYNC103, BLE001 - raised again at the end
-                # Raised inside of the nursery, it would come out wrapped in a group.
-                failure = error
-            with trio.CancelScope(shield=True):
-                await manifest.aclose()
-    except BaseException as error:  # noqa: ASYNC103 - what is not raised again is reported
-        crash = _apart_from_cancellation(error)
-        if crash is None:
-            # Cancelled before there was anything to leave.
-            raise
-        # The crash is what cancelled the block, if anything did.
-        failure = _verdict(failure and _apart_from_cancellation(failure), crash)
-    if failure is not None:
-        try:
-            raise failure
-        finally:
-            # The exception refers to this frame, so this frame must not refer to it.
-            del failure
-
-
-def _apart_from_cancellation(error: BaseException) -> BaseException | None:
-    """Return what is left of an exception without `trio.Cancelled`, or None."""
-    if isinstance(error, BaseExceptionGroup):
-        return error.split(trio.Cancelled)[1]
-    return None if isinstance(error, trio.Cancelled) else error
-
-
-def _verdict(failure: BaseException | None, crash: BaseException) -> BaseException:
-    """Return what to raise where the library crashed, and the application's block may have too."""
-    while isinstance(crash, BaseExceptionGroup) and len(crash.exceptions) == 1:
-        crash = crash.exceptions[0]
-    if not isinstance(crash, Exception):
-        # Ctrl-C while the goodbye was said is no bug.
-        return crash
-    internal = ManifestInternalError(f"a bug in manifest, please report it: {crash!r}")
-    internal.__cause__ = crash
-    if failure is None:
-        return internal
-    failure.__cause__ = internal
-    return failure

@@ -26,7 +26,7 @@ from manifest.events import (
 from manifest.link import LinkState, LinkStatus
 from manifest.network import Address
 from manifest.protocol import Traffic
-from manifest.registry import LinkStatistics, Statistics
+from manifest.statistics import LinkStatistics, Statistics
 from manifest.structure import GivenRole, structure_role, to_json
 from tests.samples import A, B, a_link, a_service
 

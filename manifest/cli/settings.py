@@ -12,8 +12,9 @@ from typing import Any
 import attrs
 import click
 
+from manifest.opening import open_manifest
 from manifest.options import Options
-from manifest.registry import Manifest, open_manifest
+from manifest.registry import Manifest
 
 from .arguments import checked, parse_peer, parse_seconds
 from .output import Output
