@@ -85,7 +85,7 @@ def oldest(session: nox.Session) -> None:
     project = PROJECT["project"]
     bounds = sum(project["optional-dependencies"].values(), project["dependencies"])
     oldest_releases = [bound.replace(">=", "==") for bound in bounds]
-    session.install("--editable", ".[cli]", *oldest_releases)
+    session.install("--editable", ".[cli,testing]", *oldest_releases)
     session.run("python", "-m", "pytest", *session.posargs)
 
 
@@ -106,8 +106,8 @@ def build(session: nox.Session) -> None:
         pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
         session.run(*pip, str(wheel), external=True)
         session.run(python, "-c", SMOKE_TEST, external=True)
-        session.run(*pip, f"{wheel}[cli]", external=True)
-        session.run(python, "-c", "import manifest.crdt", external=True)
+        session.run(*pip, f"{wheel}[cli,testing]", external=True)
+        session.run(python, "-c", "import manifest.crdt, manifest.testing", external=True)
         session.run(str(scripts / "manifest"), "--help", external=True)
         session.run(python, "-m", "manifest", "--help", external=True)
 
@@ -137,4 +137,4 @@ def install(session: nox.Session, group: str, *, editable: bool = True) -> None:
         return
     session.install(*nox.project.dependency_groups(PROJECT, group))
     if editable:
-        session.install("--editable", ".[cli]")
+        session.install("--editable", ".[cli,testing]")

@@ -1,8 +1,8 @@
 """The world outside, as one value that can be replaced: wall clock, randomness, network.
 
-The one module that reads the system's clock and randomness. Monotonic time is Trio's own, which a
-test replaces by a `MockClock`. A manifest that is given another environment runs in a simulation,
-and from one seed does the same thing every time.
+The one module that reads the system's clock and randomness. Leases and timeouts go by Trio's own
+clock, which a test replaces by a `MockClock`. A manifest that is given another environment runs in
+a simulation, and from one seed does the same thing every time.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 import attrs
+import trio
 
 from .network import Network
 from .tcp import TcpNetwork
@@ -29,6 +30,8 @@ class Environment:
 
     wall: Callable[[], int] = _wall
     """Milliseconds since 1970; read at open, and when a peer disagrees with it."""
+    monotonic: Callable[[], float] = trio.current_time
+    """Seconds that never step: what stamps go by between readings of the wall clock."""
     random: random.Random = attrs.field(factory=random.SystemRandom)
     """For node ids, the jitter of redialling and the choice among services."""
     network: Network = attrs.field(factory=TcpNetwork)

@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 
 # The packages whose names are promised; what else can be imported may change without notice.
-PUBLIC = ("manifest", "manifest.crdt")
+PUBLIC = ("manifest", "manifest.crdt", "manifest.testing")
 
 
 @pytest.fixture(params=PUBLIC)

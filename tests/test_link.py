@@ -13,9 +13,10 @@ from manifest import Link, LinkState, Manifest, open_manifest
 from manifest.errors import LinkError
 from manifest.frames import frame
 from manifest.messages import Bye, Gossip, Hello, Synced
+from manifest.testing import Conditions, SimulatedNetwork
 from manifest.wire import encode_message
 
-from .memory_network import MemoryNetwork, Puppet, pausable, until
+from .simulated import Puppet, pausable, running, until
 
 A, B, C = "10.0.0.1", "10.0.0.2", "10.0.0.3"
 
@@ -60,7 +61,7 @@ async def kinds_of(events: manifest.Subscription, into: list[type]) -> None:
 
 async def test_nobody_there_is_a_status_and_no_exception(autojump_clock: MockClock) -> None:
     """A link to nobody says why it waits and how often it failed; nothing is raised."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with open_manifest(environment=network.host(A).environment()) as m:
         link = m.connect(host=B)
         assert repr(link) == "<Link to 10.0.0.2:3100 dialling>"
@@ -73,7 +74,7 @@ async def test_nobody_there_is_a_status_and_no_exception(autojump_clock: MockClo
 
 async def test_a_peer_that_comes_up_later_is_found(autojump_clock: MockClock) -> None:
     """A peer that starts long after the link was made is linked within the longest pause."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with open_manifest(environment=network.host(A).environment()) as m:
         link = m.connect(host=B)
         await trio.sleep(1000)
@@ -86,7 +87,7 @@ async def test_a_peer_that_comes_up_later_is_found(autojump_clock: MockClock) ->
 
 async def test_pauses_grow_to_their_cap_with_full_jitter(autojump_clock: MockClock) -> None:
     """The pauses between dials grow, stay under `redial`, and differ from manifest to manifest."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     hosts = [network.host(A), network.host(B)]
     timeouts = manifest.Timeouts(redial=4.0)
     for host in hosts:
@@ -103,7 +104,7 @@ async def test_pauses_grow_to_their_cap_with_full_jitter(autojump_clock: MockClo
 
 async def test_a_dial_that_hangs_is_given_up(autojump_clock: MockClock) -> None:
     """A dial without an answer is given up after `timeouts.dial`, and tried again."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     network.host(B).hangs.add(3100)
     async with open_manifest(environment=network.host(A).environment()) as m:
         link = m.connect(host=B)
@@ -122,7 +123,7 @@ async def test_the_clients_of_a_restarted_hub_are_back_within_two_seconds(
     autojump_clock: MockClock,
 ) -> None:
     """A hub is killed and restarted: all clients are back, and the freed and the dead stay away."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     clients: list[Manifest] = []
     async with trio.open_nursery() as nursery:
 
@@ -135,7 +136,7 @@ async def test_the_clients_of_a_restarted_hub_are_back_within_two_seconds(
 
         for number in range(5):
             nursery.start_soon(client, f"10.0.1.{number}")
-        async with network.host(A).node() as hub:
+        async with running(network.host(A)) as hub:
             await hub.manifest.listen()
             await until(lambda: all(m.links and m.links[0].status.peer for m in clients))
             services = [m.register("web", port=80) for m in clients]
@@ -145,7 +146,7 @@ async def test_the_clients_of_a_restarted_hub_are_back_within_two_seconds(
         clients[0].free(services[0])
         await trio.sleep(12)
         network.host(A).come_back()
-        async with network.host(A).node() as hub:
+        async with running(network.host(A)) as hub:
             await hub.manifest.listen()
             back = await until(
                 lambda: all(m.links[0].status.state is LinkState.SYNCED for m in clients)
@@ -158,7 +159,7 @@ async def test_the_clients_of_a_restarted_hub_are_back_within_two_seconds(
 
 async def test_traffic_counts_all_connections_of_a_link(autojump_clock: MockClock) -> None:
     """What passed over a link, and over all links, does not start anew with each connection."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with (
         open_manifest(environment=network.host(A).environment()) as a,
         open_manifest(environment=network.host(B).environment()) as b,
@@ -182,7 +183,7 @@ async def test_another_cluster_is_refused_on_both_sides(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Both sides of a refused link say why in words, and the dialling one tries less often."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with (
         open_manifest(environment=network.host(A).environment()) as a,
         open_manifest(environment=network.host(B).environment(), cluster="other") as b,
@@ -210,8 +211,8 @@ async def test_clocks_too_far_apart_are_refused_on_both_sides(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A clock that is off by more than the limit is refused with a message to act on."""
-    network = MemoryNetwork()
-    network.host(B).wall.step(61)
+    network = SimulatedNetwork()
+    network.host(B).clock.step(61)
     async with (
         open_manifest(environment=network.host(A).environment()) as a,
         open_manifest(environment=network.host(B).environment()) as b,
@@ -231,8 +232,8 @@ async def test_clocks_too_far_apart_are_refused_on_both_sides(
 
 async def test_a_clock_just_within_the_limit_is_accepted(autojump_clock: MockClock) -> None:
     """Clocks that are a minute apart, less a second, are near enough."""
-    network = MemoryNetwork()
-    network.host(B).wall.step(-59)
+    network = SimulatedNetwork()
+    network.host(B).clock.step(-59)
     async with (
         open_manifest(environment=network.host(A).environment()) as a,
         open_manifest(environment=network.host(B).environment()) as b,
@@ -243,7 +244,7 @@ async def test_a_clock_just_within_the_limit_is_accepted(autojump_clock: MockClo
 
 async def test_oneself_is_refused(autojump_clock: MockClock) -> None:
     """A manifest that is told to connect to itself says so in the link's status."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with open_manifest(environment=network.host(A).environment()) as m:
         await m.listen()
         link = m.connect()
@@ -253,8 +254,8 @@ async def test_oneself_is_refused(autojump_clock: MockClock) -> None:
 
 async def test_a_refusal_of_one_side_alone_reaches_the_other(autojump_clock: MockClock) -> None:
     """Where one side alone objects, the other is told why, has met it and has lost it again."""
-    network = MemoryNetwork()
-    network.host(B).wall.step(30)
+    network = SimulatedNetwork()
+    network.host(B).clock.step(30)
     async with (
         open_manifest(environment=network.host(A).environment(), max_clock_skew=10) as strict,
         open_manifest(environment=network.host(B).environment()) as lenient,
@@ -275,11 +276,11 @@ async def test_last_words_are_not_lost_in_a_reset(
     autojump_clock: MockClock, capacity: float
 ) -> None:
     """A refused peer that goes on sending still reads the whole Bye, and then the end."""
-    network = MemoryNetwork(capacity=capacity)
-    network.host(A).wall.step(120)
+    network = SimulatedNetwork(conditions=Conditions(capacity=capacity))
+    network.host(A).clock.step(120)
     async with open_manifest(environment=network.host(A).environment()) as a:
         await a.listen()
-        puppet = Puppet(await network.host(B).reach(A, 3100), max_clock_skew=900)
+        puppet = Puppet(await network.host(B).dial(A, 3100), max_clock_skew=900)
         await puppet.say()
         with trio.move_on_after(0.5):
             await puppet.end.send_all(bytes(100_000))
@@ -292,10 +293,10 @@ async def test_last_words_are_not_lost_in_a_reset(
 
 async def test_last_words_are_read_when_nothing_can_be_written(autojump_clock: MockClock) -> None:
     """A side that can send no more still reads why the other one hung up."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with open_manifest(environment=network.host(A).environment()) as a:
         await a.listen()
-        puppet = Puppet(await network.host(B).reach(A, 3100))
+        puppet = Puppet(await network.host(B).dial(A, 3100))
         await puppet.greet()
         (link,) = a.links
         puppet.end.inbound.broken = True
@@ -309,10 +310,10 @@ async def test_last_words_are_read_when_nothing_can_be_written(autojump_clock: M
 
 async def test_a_side_that_can_write_no_more_ends_by_itself(autojump_clock: MockClock) -> None:
     """Where nothing can be sent and nothing arrives, the link ends after a second."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with open_manifest(environment=network.host(A).environment()) as a:
         await a.listen()
-        puppet = Puppet(await network.host(B).reach(A, 3100))
+        puppet = Puppet(await network.host(B).dial(A, 3100))
         await puppet.greet()
         (link,) = a.links
         puppet.end.inbound.broken = True
@@ -325,7 +326,7 @@ async def test_a_side_that_can_write_no_more_ends_by_itself(autojump_clock: Mock
 
 async def test_closing_a_link_that_dials(autojump_clock: MockClock) -> None:
     """A link that is closed while it dials, or waits to, dials no more and wakes its waiters."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     network.host(B).hangs.add(3100)
     async with open_manifest(environment=network.host(A).environment()) as m:
         for host, state in ((B, LinkState.DIALLING), (C, LinkState.WAITING)):
@@ -354,7 +355,7 @@ async def expect_closed(link: Link) -> None:
 
 async def test_closing_a_link_before_the_peer_has_spoken(autojump_clock: MockClock) -> None:
     """A link that has been connected to a mute peer closes at once."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     (listener,) = await network.host(B).listen(B, 3100)
     async with open_manifest(environment=network.host(A).environment()) as m:
         link = m.connect(host=B)
@@ -368,7 +369,7 @@ async def test_closing_a_link_before_the_peer_has_spoken(autojump_clock: MockClo
 @pytest.mark.parametrize("synced", [False, True])
 async def test_closing_a_link_tells_the_peer(autojump_clock: MockClock, synced: bool) -> None:
     """A link that is connected or synced says Bye when it is closed, and is not dialled again."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     (listener,) = await network.host(B).listen(B, 3100)
     async with open_manifest(environment=network.host(A).environment()) as m, m.events() as events:
         link = m.connect(host=B)
@@ -393,7 +394,7 @@ async def test_closing_a_link_tells_the_peer(autojump_clock: MockClock, synced: 
 
 async def test_closing_a_refused_link(autojump_clock: MockClock) -> None:
     """A refused link that is closed is not dialled again."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with open_manifest(environment=network.host(A).environment()) as m:
         await m.listen()
         link = m.connect(host=A)
@@ -406,7 +407,7 @@ async def test_closing_a_refused_link(autojump_clock: MockClock) -> None:
 
 async def test_closing_a_link_that_was_accepted(autojump_clock: MockClock) -> None:
     """A link that was accepted ends when it is closed; the peer dials again and has a new one."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with (
         open_manifest(environment=network.host(A).environment()) as a,
         open_manifest(environment=network.host(B).environment()) as b,
@@ -435,7 +436,7 @@ async def test_closing_a_link_that_was_accepted(autojump_clock: MockClock) -> No
 
 async def test_waiting_for_a_synced_link_returns(autojump_clock: MockClock) -> None:
     """`wait_synced` waits out all that comes before, and returns at once when there is nothing."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with (
         open_manifest(environment=network.host(A).environment()) as a,
         open_manifest(environment=network.host(B).environment()) as b,
@@ -454,7 +455,7 @@ async def test_waiting_for_a_synced_link_returns(autojump_clock: MockClock) -> N
 
 async def test_waiting_for_a_link_ends_with_the_manifest(autojump_clock: MockClock) -> None:
     """Who waits for a link is told when the manifest closes, whatever the link was doing."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with trio.open_nursery() as nursery:
 
         async def wait(link: Link) -> None:
@@ -471,7 +472,7 @@ async def test_waiting_for_a_link_ends_with_a_manifest_that_is_cut_short(
     autojump_clock: MockClock,
 ) -> None:
     """Who waits for a link is told, too, when the manifest closes without a goodbye to its peer."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     (listener,) = await network.host(B).listen(B, 3100)
     async with trio.open_nursery() as nursery:
 
@@ -494,7 +495,7 @@ async def test_waiting_for_a_link_ends_with_a_manifest_that_is_cut_short(
 
 async def test_every_change_of_a_status_can_be_waited_for(autojump_clock: MockClock) -> None:
     """`wait_changed` wakes at each change, and returns at once when none can follow."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with (
         open_manifest(environment=network.host(A).environment()) as a,
         open_manifest(environment=network.host(B).environment()) as b,
@@ -515,7 +516,7 @@ async def test_every_change_of_a_status_can_be_waited_for(autojump_clock: MockCl
 
 async def test_two_links_between_one_pair_are_harmless(autojump_clock: MockClock) -> None:
     """Two manifests that dialled each other share one registry, and either link is enough."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with (
         open_manifest(environment=network.host(A).environment()) as a,
         open_manifest(environment=network.host(B).environment()) as b,
@@ -535,7 +536,7 @@ async def test_two_links_between_one_pair_are_harmless(autojump_clock: MockClock
 
 async def test_a_ring_sends_no_entry_back_to_its_source(autojump_clock: MockClock) -> None:
     """In a ring of three each entry reaches each node, and none goes back over where it came."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with (
         open_manifest(environment=network.host(A).environment()) as a,
         open_manifest(environment=network.host(B).environment()) as b,
@@ -572,7 +573,7 @@ async def test_a_silent_peer_is_dropped_after_its_lease(
     autojump_clock: MockClock, one_way: bool
 ) -> None:
     """A half-open link is dropped once the peer's lease has passed in silence, and not before."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with (
         open_manifest(environment=network.host(A).environment()) as a,
         open_manifest(environment=network.host(B).environment(), heartbeat_interval=2) as b,
@@ -591,10 +592,10 @@ async def test_a_silent_peer_is_dropped_after_its_lease(
 
 async def test_a_peer_that_never_reads_is_dropped(autojump_clock: MockClock) -> None:
     """A peer that takes nothing is dropped after `timeouts.send`, and costs little until then."""
-    network = MemoryNetwork(capacity=10_000)
+    network = SimulatedNetwork(conditions=Conditions(capacity=10_000))
     async with open_manifest(environment=network.host(A).environment()) as a:
         await a.listen()
-        puppet = Puppet(await network.host(B).reach(A, 3100), heartbeat_interval=100)
+        puppet = Puppet(await network.host(B).dial(A, 3100), heartbeat_interval=100)
         await puppet.greet()
         (link,) = a.links
         for number in range(1000):
@@ -611,10 +612,10 @@ async def test_a_peer_that_never_reads_is_dropped(autojump_clock: MockClock) -> 
 
 async def test_a_slow_reader_is_not_dropped(autojump_clock: MockClock) -> None:
     """A peer that takes a little every now and then gets everything, in fewer and larger parts."""
-    network = MemoryNetwork(capacity=2000)
+    network = SimulatedNetwork(conditions=Conditions(capacity=2000))
     async with open_manifest(environment=network.host(A).environment()) as a:
         await a.listen()
-        puppet = Puppet(await network.host(B).reach(A, 3100), heartbeat_interval=100)
+        puppet = Puppet(await network.host(B).dial(A, 3100), heartbeat_interval=100)
         await puppet.greet()
         for number in range(300):
             a.register(f"web-{number}", {"fill": "x" * 100}, port=80)
@@ -628,10 +629,10 @@ async def test_a_slow_reader_is_not_dropped(autojump_clock: MockClock) -> None:
 
 async def test_what_is_on_its_way_is_not_flushed_yet(autojump_clock: MockClock) -> None:
     """Everything is flushed when the stream has taken it, not when it has been handed out."""
-    network = MemoryNetwork(capacity=1000)
+    network = SimulatedNetwork(conditions=Conditions(capacity=1000))
     async with open_manifest(environment=network.host(A).environment()) as a:
         await a.listen()
-        puppet = Puppet(await network.host(B).reach(A, 3100), heartbeat_interval=100)
+        puppet = Puppet(await network.host(B).dial(A, 3100), heartbeat_interval=100)
         await puppet.greet()
         (link,) = a.links
         assert link.connection is not None
@@ -653,10 +654,10 @@ async def test_a_handshake_has_an_absolute_deadline(
     autojump_clock: MockClock, trickle: bool
 ) -> None:
     """A peer without a Hello is dropped after `timeouts.handshake`, however busy it looks."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with open_manifest(environment=network.host(A).environment()) as a, a.events() as events:
         await a.listen()
-        puppet = Puppet(await network.host(B).reach(A, 3100))
+        puppet = Puppet(await network.host(B).dial(A, 3100))
         await trio.testing.wait_all_tasks_blocked()
         (link,) = a.links
         for byte in puppet.protocol.bytes_to_send()[: 30 if trickle else 0]:
@@ -672,10 +673,10 @@ async def test_a_handshake_has_an_absolute_deadline(
 
 async def test_a_frame_has_an_absolute_deadline(autojump_clock: MockClock) -> None:
     """A frame that does not become complete is given up, and nothing of it is applied."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with open_manifest(environment=network.host(A).environment()) as a:
         await a.listen()
-        puppet = Puppet(await network.host(B).reach(A, 3100))
+        puppet = Puppet(await network.host(B).dial(A, 3100))
         await puppet.greet()
         (link,) = a.links
         unfinished = frame(bytes(1000))
@@ -690,10 +691,10 @@ async def test_a_frame_has_an_absolute_deadline(autojump_clock: MockClock) -> No
 
 async def test_back_to_back_frames_are_no_slow_frame(autojump_clock: MockClock) -> None:
     """A stream that ends in mid-frame at every read goes on for as long as frames complete."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with open_manifest(environment=network.host(A).environment()) as a:
         await a.listen()
-        puppet = Puppet(await network.host(B).reach(A, 3100))
+        puppet = Puppet(await network.host(B).dial(A, 3100))
         await puppet.greet()
         (link,) = a.links
         rest = b""
@@ -710,11 +711,11 @@ async def test_a_pause_of_this_process_is_not_held_against_a_frame(
     autojump_clock: MockClock,
 ) -> None:
     """A frame that a pause of the reader cut in two is read on afterwards, and joined."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     with pausable():
-        async with network.host(A).node() as a:
+        async with running(network.host(A)) as a:
             await a.manifest.listen()
-            puppet = Puppet(await network.host(B).reach(A, 3100))
+            puppet = Puppet(await network.host(B).dial(A, 3100))
             await puppet.greet()
             (link,) = a.manifest.links
             puppet.replica.heartbeat()
@@ -734,11 +735,11 @@ async def test_a_pause_of_this_process_is_not_held_against_a_reader(
     autojump_clock: MockClock,
 ) -> None:
     """A send that a pause of the writer interrupted goes on afterwards."""
-    network = MemoryNetwork(capacity=1000)
+    network = SimulatedNetwork(conditions=Conditions(capacity=1000))
     with pausable():
-        async with network.host(A).node() as a:
+        async with running(network.host(A)) as a:
             await a.manifest.listen()
-            puppet = Puppet(await network.host(B).reach(A, 3100), heartbeat_interval=100)
+            puppet = Puppet(await network.host(B).dial(A, 3100), heartbeat_interval=100)
             await puppet.greet()
             (link,) = a.manifest.links
             a.manifest.register("web", {"fill": "x" * 10_000}, port=80)
@@ -756,10 +757,10 @@ async def test_a_pause_of_this_process_is_not_held_against_a_reader(
 
 async def test_a_peer_that_breaks_a_rule_is_told_which(autojump_clock: MockClock) -> None:
     """A malformed message ends the link with its reason on both sides, and counts as refused."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with open_manifest(environment=network.host(A).environment()) as a:
         await a.listen()
-        puppet = Puppet(await network.host(B).reach(A, 3100))
+        puppet = Puppet(await network.host(B).dial(A, 3100))
         await puppet.greet()
         (link,) = a.links
         await puppet.end.send_all(frame(b"?nonsense"))
@@ -774,7 +775,7 @@ async def test_a_peer_that_breaks_a_rule_is_told_which(autojump_clock: MockClock
 
 async def test_what_came_before_the_fault_goes_on_to_others(autojump_clock: MockClock) -> None:
     """Good gossip in front of a bad message is joined and passed on at once, not by the way."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with (
         open_manifest(environment=network.host(A).environment()) as a,
         open_manifest(environment=network.host(C).environment()) as c,
@@ -782,7 +783,7 @@ async def test_what_came_before_the_fault_goes_on_to_others(autojump_clock: Mock
         await a.listen()
         await c.connect(host=A).wait_synced()
         async with a.events() as events:
-            puppet = Puppet(await network.host(B).reach(A, 3100))
+            puppet = Puppet(await network.host(B).dial(A, 3100))
             hello = puppet.protocol.bytes_to_send()
             while puppet.protocol.peer is None:
                 await puppet.hear()
@@ -798,10 +799,10 @@ async def test_what_came_before_the_fault_goes_on_to_others(autojump_clock: Mock
 
 async def test_a_peer_that_ends_without_a_word(autojump_clock: MockClock) -> None:
     """The end of a stream without a Bye is a reason of its own."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with open_manifest(environment=network.host(A).environment()) as a:
         await a.listen()
-        puppet = Puppet(await network.host(B).reach(A, 3100))
+        puppet = Puppet(await network.host(B).dial(A, 3100))
         await puppet.greet()
         (link,) = a.links
         await puppet.end.aclose()
@@ -813,10 +814,10 @@ async def test_a_peer_that_ends_without_a_word(autojump_clock: MockClock) -> Non
 
 async def test_a_peer_that_does_not_hang_up_is_hung_up_on(autojump_clock: MockClock) -> None:
     """After Bye the peer has a second; then the stream is closed whatever it does."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with open_manifest(environment=network.host(A).environment()) as a:
         await a.listen()
-        puppet = Puppet(await network.host(B).reach(A, 3100))
+        puppet = Puppet(await network.host(B).dial(A, 3100))
         await puppet.greet()
         (link,) = a.links
         link.close()
@@ -827,7 +828,7 @@ async def test_a_peer_that_does_not_hang_up_is_hung_up_on(autojump_clock: MockCl
 
 async def test_messages_after_a_close_change_no_status(autojump_clock: MockClock) -> None:
     """A peer's Hello and Synced that arrive when the link is closed do not open it again."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     (listener,) = await network.host(B).listen(B, 3100)
     async with open_manifest(environment=network.host(A).environment()) as m, m.events() as events:
         link = m.connect(host=B)
@@ -852,7 +853,7 @@ async def test_the_log_says_each_reason_once(
 ) -> None:
     """A thousand failures for one reason are one line in the log, and a new reason is another."""
     caplog.set_level(logging.INFO, "manifest")
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with open_manifest(environment=network.host(A).environment()) as m:
         m.connect(host=B)
         await trio.sleep(600)
@@ -869,7 +870,7 @@ async def test_the_log_says_a_reason_again_after_the_link_was_well(
 ) -> None:
     """A link that was synced in between is news when it is lost for the same reason."""
     caplog.set_level(logging.INFO, "manifest")
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with (
         open_manifest(environment=network.host(A).environment()) as a,
         open_manifest(environment=network.host(B).environment()) as b,
@@ -889,11 +890,11 @@ async def test_what_the_log_remembers_is_bounded(
 ) -> None:
     """Of many strangers, each gone without a word, only the latest are remembered."""
     monkeypatch.setattr("manifest.link._REMEMBERED", 10)
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with open_manifest(environment=network.host(A).environment()) as a:
         await a.listen()
         for number in range(15):
-            end = await network.host(f"stranger-{number}").reach(A, 3100)
+            end = await network.host(f"stranger-{number}").dial(A, 3100)
             await end.aclose()
         await trio.sleep(1)
         assert list(a.said) == [f"from stranger-{number}" for number in range(5, 15)]
@@ -901,10 +902,10 @@ async def test_what_the_log_remembers_is_bounded(
 
 async def test_a_zone_is_nobody_elses_business(autojump_clock: MockClock) -> None:
     """A peer is told at which address it is seen, without this host's name for an interface."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with open_manifest(environment=network.host(A).environment()) as a:
         await a.listen()
-        puppet = Puppet(await network.host("fe80::7%eth0").reach(A, 3100))
+        puppet = Puppet(await network.host("fe80::7%eth0").dial(A, 3100))
         await puppet.greet()
         assert puppet.protocol.peer is not None
         assert puppet.protocol.peer.seen == "fe80::7"
@@ -912,12 +913,12 @@ async def test_a_zone_is_nobody_elses_business(autojump_clock: MockClock) -> Non
 
 async def test_who_synced_hears_all_there_was(autojump_clock: MockClock) -> None:
     """Synced comes behind everything that the peer held at the handshake."""
-    network = MemoryNetwork(capacity=500)
+    network = SimulatedNetwork(conditions=Conditions(capacity=500))
     async with open_manifest(environment=network.host(A).environment()) as a:
         await a.listen()
         for number in range(50):
             a.register(f"web-{number}", port=80)
-        puppet = Puppet(await network.host(B).reach(A, 3100))
+        puppet = Puppet(await network.host(B).dial(A, 3100))
         await puppet.say()
         heard: list[object] = []
         while not any(isinstance(each, Synced) for each in heard):

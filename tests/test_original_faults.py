@@ -30,8 +30,9 @@ from manifest import (
 from manifest.crdt import ConflictingStamp, Delta, Entry, LWWMap, Stamp, VersionVector
 from manifest.frames import frame
 from manifest.records import Record
+from manifest.testing import Conditions, SimulatedNetwork
 
-from .memory_network import MemoryNetwork, Puppet, until
+from .simulated import Puppet, running, until
 
 A, B, C = "10.0.0.1", "10.0.0.2", "10.0.0.3"
 SMALLEST = Limits(record_bytes=512, frame_bytes=1024)
@@ -39,7 +40,7 @@ SMALLEST = Limits(record_bytes=512, frame_bytes=1024)
 
 @asynccontextmanager
 async def chain(
-    network: MemoryNetwork, *hosts: str, **options: Any
+    network: SimulatedNetwork, *hosts: str, **options: Any
 ) -> AsyncIterator[list[Manifest]]:
     """Manifests on these hosts, each linked to the one before it."""
     if not hosts:
@@ -75,7 +76,7 @@ def _more_than(number: int, m: Manifest) -> bool:
 
 async def test_free_was_never_broadcast(autojump_clock: MockClock) -> None:
     """A freed service stayed at the peers for 3 to 5 seconds, until it expired there."""
-    async with chain(MemoryNetwork(), A, B, C) as (a, _, c):
+    async with chain(SimulatedNetwork(), A, B, C) as (a, _, c):
         service = a.register("web", port=80)
         await c.wait_for("web")
         a.free(service)
@@ -84,7 +85,7 @@ async def test_free_was_never_broadcast(autojump_clock: MockClock) -> None:
 
 async def test_a_freed_persistent_record_came_back(autojump_clock: MockClock) -> None:
     """A persistent record that was freed returned with the next heartbeat of any peer."""
-    async with chain(MemoryNetwork(), A, B, C) as everyone:
+    async with chain(SimulatedNetwork(), A, B, C) as everyone:
         a, _, c = everyone
         kept = a.register("db", port=5432, persistent=True)
         await c.wait_for("db")
@@ -98,7 +99,7 @@ async def test_live_services_were_freed(autojump_clock: MockClock) -> None:
     """With a lifetime equal to the heartbeat, 310 of 1,000 live services were freed in 60 s."""
     events: list[Any] = []
     options = {"heartbeat_interval": 5.0, "registration_lifetime": 5.0}
-    async with chain(MemoryNetwork(), A, B, **options) as (a, b), trio.open_nursery() as nursery:
+    async with chain(SimulatedNetwork(), A, B, **options) as (a, b), trio.open_nursery() as nursery:
         nursery.start_soon(tell, b, events)
         for number in range(1000):
             a.register("web", port=1 + number)
@@ -113,8 +114,8 @@ async def test_an_observer_whose_clock_was_ahead_missed_services(
     autojump_clock: MockClock, ahead: float
 ) -> None:
     """An observer whose clock was 6 s ahead saw a live service 14 % of the time."""
-    network = MemoryNetwork()
-    network.host(B).wall.step(ahead)
+    network = SimulatedNetwork()
+    network.host(B).clock.step(ahead)
     async with chain(network, A, B) as (a, b):
         a.register("web", port=80)
         await b.wait_for("web")
@@ -128,7 +129,7 @@ async def test_after_100_000_messages_everything_was_rejected(autojump_clock: Mo
 
     Every heartbeat sent every service again there, so a thousand of them need a hundred heartbeats.
     """
-    async with chain(MemoryNetwork(), A, B) as (a, b):
+    async with chain(SimulatedNetwork(), A, B) as (a, b):
         for number in range(1000):
             a.register("web", port=1 + number)
         for _ in range(100):
@@ -142,7 +143,7 @@ async def test_after_100_000_messages_everything_was_rejected(autojump_clock: Mo
 
 async def test_one_malformed_frame_crashed_the_process(autojump_clock: MockClock) -> None:
     """One frame that was no message ended the process that received it."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with chain(network, A) as (a,):
         for nonsense in (
             b"null\n",
@@ -155,7 +156,7 @@ async def test_one_malformed_frame_crashed_the_process(autojump_clock: MockClock
             frame(b"H" + b"\x91" * 100_000)[:60_000],
             b"GET / HTTP/1.1\r\n\r\n",
         ):
-            puppet = Puppet(await network.host(B).reach(A, 3100))
+            puppet = Puppet(await network.host(B).dial(A, 3100))
             await puppet.end.send_all(nonsense)
             await trio.sleep(40)
             assert puppet.end.inbound.ended or puppet.end.inbound.broken
@@ -166,7 +167,7 @@ async def test_one_malformed_frame_crashed_the_process(autojump_clock: MockClock
 
 async def test_registering_null_crashed_the_process(autojump_clock: MockClock) -> None:
     """A registration of `null` was sent on, and ended every process that it reached."""
-    async with chain(MemoryNetwork(), A, B) as (a, b):
+    async with chain(SimulatedNetwork(), A, B) as (a, b):
         nothings: tuple[Any, ...] = (None, {}, {"role": None}, [], 7)
         for nothing in nothings:
             with pytest.raises(ValueError):
@@ -177,11 +178,11 @@ async def test_registering_null_crashed_the_process(autojump_clock: MockClock) -
 
 async def test_any_peer_could_overwrite_a_record_and_its_owner(autojump_clock: MockClock) -> None:
     """A peer could send any record under any id, and become its owner."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with chain(network, A, B) as (a, b):
         service = a.register("web", port=80)
         await b.wait_for("web")
-        puppet = Puppet(await network.host(C).reach(B, 3100))
+        puppet = Puppet(await network.host(C).dial(B, 3100))
         await puppet.greet()
         # A peer that breaks the rules: it writes what is bound to another manifest.
         puppet.replica.write(service.id, Record("evil", "6.6.6.6", 666))
@@ -195,8 +196,8 @@ async def test_any_peer_could_overwrite_a_record_and_its_owner(autojump_clock: M
 
 async def test_with_no_peer_connected_nothing_expired(autojump_clock: MockClock) -> None:
     """With two nodes, what the other one had registered stayed for ever once it was dead."""
-    network = MemoryNetwork()
-    async with chain(network, A) as (a,), network.host(B).node() as b:
+    network = SimulatedNetwork()
+    async with chain(network, A) as (a,), running(network.host(B)) as b:
         await b.manifest.connect(host=A).wait_synced()
         b.manifest.register("web", port=80)
         await a.wait_for("web")
@@ -207,7 +208,7 @@ async def test_with_no_peer_connected_nothing_expired(autojump_clock: MockClock)
 
 async def test_registering_with_a_port_walked_the_registry(autojump_clock: MockClock) -> None:
     """Each registration with a port looked at all others: 10,000 took 10 to 40 s."""
-    async with chain(MemoryNetwork(), A) as (a,):
+    async with chain(SimulatedNetwork(), A) as (a,):
         seconds: list[float] = []
         for batch in range(10):
             begun = time.process_time()
@@ -221,7 +222,7 @@ async def test_registering_with_a_port_walked_the_registry(autojump_clock: MockC
 
 async def test_a_range_found_nothing(autojump_clock: MockClock) -> None:
     """`web@1.x` found nothing, for ranges were understood in one place and not in another."""
-    async with chain(MemoryNetwork(), A, B) as (a, b):
+    async with chain(SimulatedNetwork(), A, B) as (a, b):
         service = a.register("web@1.2.3", port=80)
         for query in ("web@1.x", "web@^1", "web@>=1 <2", "web@1.0 - 2.0", "web@*", "web"):
             assert await b.wait_for(query) == {service.id: service}
@@ -230,7 +231,7 @@ async def test_a_range_found_nothing(autojump_clock: MockClock) -> None:
 async def test_connect_and_close_fired_more_than_once(autojump_clock: MockClock) -> None:
     """One connection was announced twice, and one end two to four times."""
     events: tuple[list[Any], list[Any]] = ([], [])
-    async with chain(MemoryNetwork(), A) as (a,), trio.open_nursery() as nursery:
+    async with chain(SimulatedNetwork(), A) as (a,), trio.open_nursery() as nursery:
         nursery.start_soon(tell, a, events[0])
         await trio.testing.wait_all_tasks_blocked()
         async with open_manifest(environment=a.environment) as b:
@@ -252,10 +253,10 @@ async def test_connect_and_close_fired_more_than_once(autojump_clock: MockClock)
 
 async def test_a_restarted_hub_was_told_of_the_dead(autojump_clock: MockClock) -> None:
     """After a restart of the hub its clients brought back what had died or been freed meanwhile."""
-    network = MemoryNetwork()
-    async with network.host(A).node() as hub:
+    network = SimulatedNetwork()
+    async with running(network.host(A)) as hub:
         await hub.manifest.listen()
-        async with chain(network, B) as (b,), network.host(C).node() as c:
+        async with chain(network, B) as (b,), running(network.host(C)) as c:
             links = [b.connect(host=A), c.manifest.connect(host=A)]
             for link in links:
                 await link.wait_synced()
@@ -268,7 +269,7 @@ async def test_a_restarted_hub_was_told_of_the_dead(autojump_clock: MockClock) -
             b.free(freed)
             await trio.sleep(11)
             network.host(A).come_back()
-            async with network.host(A).node() as again:
+            async with running(network.host(A)) as again:
                 await again.manifest.listen()
                 await until(lambda: roles(again.manifest) == ["lives"], within=3)
                 for _ in range(100):
@@ -278,8 +279,8 @@ async def test_a_restarted_hub_was_told_of_the_dead(autojump_clock: MockClock) -
 
 async def test_a_dead_hub_was_never_noticed(autojump_clock: MockClock) -> None:
     """A hub whose machine lost its power was taken for alive by all its clients, for ever."""
-    network = MemoryNetwork()
-    async with network.host(A).node() as hub, chain(network, B) as (b,):
+    network = SimulatedNetwork()
+    async with running(network.host(A)) as hub, chain(network, B) as (b,):
         await hub.manifest.listen()
         link = b.connect(host=A)
         await link.wait_synced()
@@ -298,7 +299,7 @@ async def test_a_part_of_a_delta_claimed_to_be_all_of_it(
     autojump_clock: MockClock, cut: bool
 ) -> None:
     """Of 3,000 keys 2,223 arrived: a truncated delta said that the peer now had everything."""
-    network = MemoryNetwork(capacity=5000)
+    network = SimulatedNetwork(conditions=Conditions(capacity=5000))
     async with chain(network, A, limits=SMALLEST) as (a,):
         expected = {
             each.id: each
@@ -321,7 +322,7 @@ async def test_a_part_of_a_delta_claimed_to_be_all_of_it(
 async def test_collecting_tombstones_erased_an_older_live_key(autojump_clock: MockClock) -> None:
     """What was alive and older than a tombstone was collected along with it."""
     options = {"heartbeat_interval": 1.0, "registration_lifetime": 1.0, "retention": 10.0}
-    async with chain(MemoryNetwork(), A, B, **options) as (a, b):
+    async with chain(SimulatedNetwork(), A, B, **options) as (a, b):
         older = a.register("older", port=1)
         a.register("kept", port=2, persistent=True)
         await trio.sleep(3)
@@ -334,7 +335,7 @@ async def test_collecting_tombstones_erased_an_older_live_key(autojump_clock: Mo
 
 async def test_a_third_node_kept_a_deleted_key_alive(autojump_clock: MockClock) -> None:
     """A node that had been away brought back a key that the others had deleted and forgotten."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     options = {"heartbeat_interval": 1.0, "registration_lifetime": 1.0, "retention": 10.0}
     async with chain(network, A, B, C, **options) as (a, b, c):
         service = a.register("web", port=80)
@@ -355,7 +356,7 @@ async def test_a_third_node_kept_a_deleted_key_alive(autojump_clock: MockClock) 
 
 async def test_equal_times_made_the_order_matter(autojump_clock: MockClock) -> None:
     """A removal and a write at the same moment left different values at different nodes."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with chain(network, A, B, C) as (a, b, c):
         for number in range(50):
             kept = a.register("db", {"n": number}, id="db", persistent=True)
@@ -386,7 +387,7 @@ def test_equal_marks_with_different_values_were_not_tested_for() -> None:
 async def test_tombstones_circulated_for_ever(autojump_clock: MockClock) -> None:
     """Each node that passed a tombstone on restarted its time, so that none ever went."""
     options = {"heartbeat_interval": 1.0, "registration_lifetime": 1.0, "retention": 10.0}
-    async with chain(MemoryNetwork(), A, B, C, **options) as everyone:
+    async with chain(SimulatedNetwork(), A, B, C, **options) as everyone:
         a, _, c = everyone
         c.connect(host=A)
         for number in range(20):
@@ -404,7 +405,7 @@ async def test_pruning_without_what_was_pruned_made_entries_vanish(
     autojump_clock: MockClock,
 ) -> None:
     """A mark of what had been pruned came without the state that it stood for, and erased more."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     options = {"heartbeat_interval": 1.0, "registration_lifetime": 1.0, "retention": 10.0}
     async with chain(network, A, B, **options) as (a, b):
         service = b.register("web", port=80)
@@ -421,10 +422,10 @@ async def test_pruning_without_what_was_pruned_made_entries_vanish(
 
 async def test_ghosts_of_nodes_that_are_gone_for_good(autojump_clock: MockClock) -> None:
     """What a dead node had registered was shown again, long after it had been given up."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     options = {"heartbeat_interval": 1.0, "registration_lifetime": 1.0, "retention": 20.0}
     async with chain(network, A, B, **options) as (a, b):
-        async with network.host(C).node(**options) as c:
+        async with running(network.host(C), **options) as c:
             await c.manifest.connect(host=A).wait_synced()
             c.manifest.register("ghost", port=80)
             await b.wait_for("ghost")
@@ -441,7 +442,7 @@ async def test_ghosts_of_nodes_that_are_gone_for_good(autojump_clock: MockClock)
 
 async def test_a_full_sync_revived_a_node_that_had_left(autojump_clock: MockClock) -> None:
     """A node that had not heard of a departure brought the departed back, for hours."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with chain(network, A, B, C) as (a, b, c):
         async with open_manifest(environment=network.host("10.0.0.4").environment()) as leaver:
             await leaver.connect(host=A).wait_synced()
@@ -461,9 +462,9 @@ async def test_a_full_sync_revived_a_node_that_had_left(autojump_clock: MockCloc
 
 async def test_a_lease_lasted_twice_as_long_as_documented(autojump_clock: MockClock) -> None:
     """The code of the lease added its duration twice, and the documentation said so."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     options = {"heartbeat_interval": 2.0, "registration_lifetime": 3.0}
-    async with chain(network, A, **options) as (a,), network.host(B).node(**options) as b:
+    async with chain(network, A, **options) as (a,), running(network.host(B), **options) as b:
         await b.manifest.connect(host=A).wait_synced()
         b.manifest.register("web", port=80)
         await a.wait_for("web")

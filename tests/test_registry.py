@@ -37,8 +37,9 @@ from manifest.messages import Bye
 from manifest.network import Address
 from manifest.protocol import LinkProtocol
 from manifest.replica import Replica
+from manifest.testing import Conditions, Host, SimulatedListener, SimulatedNetwork
 
-from .memory_network import Host, Listener, MemoryNetwork, Puppet, pausable, until
+from .simulated import Puppet, pausable, running, until
 
 A, B, C = "10.0.0.1", "10.0.0.2", "10.0.0.3"
 SELF = f"manifest@{manifest.__version__}"
@@ -47,10 +48,10 @@ SELF = f"manifest@{manifest.__version__}"
 
 @asynccontextmanager
 async def pair(
-    network: MemoryNetwork | None = None, **options: Any
+    network: SimulatedNetwork | None = None, **options: Any
 ) -> AsyncIterator[tuple[Manifest, Manifest]]:
     """Two manifests on hosts A and B, the second linked to the first."""
-    network = network or MemoryNetwork()
+    network = network or SimulatedNetwork()
     async with (
         open_manifest(environment=network.host(A).environment(), **options) as a,
         open_manifest(environment=network.host(B).environment(), **options) as b,
@@ -62,7 +63,7 @@ async def pair(
 
 def alone() -> Environment:
     """Return the environment of a host that is the only one."""
-    return MemoryNetwork().host(A).environment()
+    return SimulatedNetwork().host(A).environment()
 
 
 async def follow(
@@ -118,7 +119,7 @@ async def test_what_the_block_raises_comes_out_bare(
     autojump_clock: MockClock, error: BaseException, linked: bool
 ) -> None:
     """An exception in the block comes out as it is: the same object, in no group, with no cause."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     caught: BaseException | None = None
     async with open_manifest(environment=network.host(B).environment()) as other:
         await other.listen()
@@ -147,7 +148,7 @@ async def test_the_cause_of_an_exception_is_kept(autojump_clock: MockClock) -> N
 
 async def test_cancellation_passes_through(autojump_clock: MockClock) -> None:
     """A cancelled block ends in its own scope, and its peers have heard a goodbye."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     events: list[Any] = []
     async with open_manifest(environment=network.host(B).environment()) as b:
         await b.listen()
@@ -189,13 +190,13 @@ async def test_a_goodbye_to_a_peer_that_does_not_listen_is_bounded(
     autojump_clock: MockClock,
 ) -> None:
     """Leaving takes at most `timeouts.close`, also when cancelled and when peers are stuck."""
-    network = MemoryNetwork(capacity=1000)
+    network = SimulatedNetwork(conditions=Conditions(capacity=1000))
     with trio.move_on_after(1) as scope:
         async with open_manifest(
             environment=network.host(A).environment(), timeouts=Timeouts(close=1.5)
         ) as m:
             await m.listen()
-            puppet = Puppet(await network.host(B).reach(A, 3100))
+            puppet = Puppet(await network.host(B).dial(A, 3100))
             await puppet.greet()
             m.register("web", {"fill": "x" * 10_000}, port=80)
             await trio.sleep_forever()
@@ -208,14 +209,14 @@ async def test_links_that_were_told_are_not_made_again_meanwhile(
     autojump_clock: MockClock,
 ) -> None:
     """While one peer is slow to take the goodbye, no other one is dialled anew."""
-    network = MemoryNetwork(capacity=1000)
+    network = SimulatedNetwork(conditions=Conditions(capacity=1000))
     async with open_manifest(environment=network.host(B).environment()) as b:
         await b.listen()
         async with open_manifest(environment=network.host(A).environment()) as a:
             await a.connect(host=B).wait_synced()
             a.connect(host=C)
             await a.listen()
-            stuck = Puppet(await network.host(C).reach(A, 3100))
+            stuck = Puppet(await network.host(C).dial(A, 3100))
             await stuck.greet()
             for number in range(100):
                 a.register("web", {"fill": "x" * 100}, port=1000 + number)
@@ -270,7 +271,7 @@ def test_cancelling_at_any_step_leaves_nothing_behind(capacity: float) -> None:
     """
 
     async def cancelled_at(step: int) -> tuple[bool, int]:
-        network = MemoryNetwork(capacity=capacity)
+        network = SimulatedNetwork(conditions=Conditions(capacity=capacity))
         async with open_manifest(environment=network.host(B).environment()) as b:
             await b.listen()
             await trio.testing.wait_all_tasks_blocked()
@@ -314,7 +315,7 @@ def test_ctrl_c_in_a_task_of_the_library_ends_the_block(
     default_interrupt: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C while the library runs comes out of the block, bare, after a goodbye."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     pulse = Replica.pulse
 
     def interrupted(replica: Replica, budget: float) -> bool:
@@ -344,12 +345,12 @@ def test_ctrl_c_in_a_task_of_the_library_ends_the_block(
 
 def test_ctrl_c_during_the_goodbye_is_no_bug(default_interrupt: None) -> None:
     """Ctrl-C while a goodbye is being said ends it at once, and comes out bare."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
 
     async def main() -> None:
         async with open_manifest(environment=network.host(A).environment()) as a:
             await a.listen()
-            puppet = Puppet(await network.host(B).reach(A, 3100))
+            puppet = Puppet(await network.host(B).dial(A, 3100))
             await puppet.greet()
             trio.lowlevel.spawn_system_task(interrupt)
 
@@ -387,7 +388,7 @@ async def test_a_bug_in_the_library_is_an_internal_error(
             raise bug
         return result
 
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     subjects: list[object] = [network.host(A)]
 
     async def use() -> None:
@@ -467,10 +468,10 @@ async def test_several_bugs_at_once(
 
 async def test_closing_twice_and_at_once(autojump_clock: MockClock) -> None:
     """`aclose` may be called again, and by several tasks: each returns when all is over."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with open_manifest(environment=network.host(A).environment()) as m:
         await m.listen()
-        puppet = Puppet(await network.host(B).reach(A, 3100))
+        puppet = Puppet(await network.host(B).dial(A, 3100))
         await puppet.greet()
         ends: list[float] = []
 
@@ -490,7 +491,7 @@ async def test_closing_twice_and_at_once(autojump_clock: MockClock) -> None:
 
 async def test_closing_can_be_cancelled(autojump_clock: MockClock) -> None:
     """A cancelled `aclose` does not wait for peers, and nothing is left all the same."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     seen: list[Any] = []
     async with (
         open_manifest(environment=network.host(A).environment()) as m,
@@ -498,7 +499,7 @@ async def test_closing_can_be_cancelled(autojump_clock: MockClock) -> None:
     ):
         await nursery.start(follow, m, seen)
         await m.listen()
-        puppet = Puppet(await network.host(B).reach(A, 3100))
+        puppet = Puppet(await network.host(B).dial(A, 3100))
         await puppet.greet()
         with trio.move_on_after(0.5) as scope:
             await m.aclose()
@@ -541,7 +542,7 @@ async def test_a_closed_manifest_says_so(autojump_clock: MockClock) -> None:
 
 async def test_leaving_is_seen_at_once(autojump_clock: MockClock) -> None:
     """A closed manifest's services are gone at its peers at once, far ones too."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with pair(network) as (a, b):
         async with open_manifest(environment=network.host(C).environment()) as c:
             await c.connect(host=A).wait_synced()
@@ -570,12 +571,12 @@ async def test_two_that_close_at_once_do_not_wait_for_each_other(
 
 async def test_a_large_goodbye_is_taken_whole(autojump_clock: MockClock) -> None:
     """A peer that needs more than a second for all that is freed still gets all of it."""
-    network = MemoryNetwork(capacity=1000)
+    network = SimulatedNetwork(conditions=Conditions(capacity=1000))
     async with open_manifest(environment=network.host(A).environment()) as a:
         await a.listen()
         for number in range(1000):
             a.register("web", port=1 + number)
-        puppet = Puppet(await network.host(B).reach(A, 3100))
+        puppet = Puppet(await network.host(B).dial(A, 3100))
         await puppet.greet()
         while len(puppet.replica.map) < 1001:
             await puppet.hear()
@@ -681,14 +682,14 @@ async def test_advertising_another_address(
     autojump_clock: MockClock, advertise: str, shown: tuple[str, int]
 ) -> None:
     """What is advertised is what others are told, and this host's address for its services."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     environment = network.host(A).environment()
     async with open_manifest(advertise=advertise, environment=environment) as m:
         assert m.register("early").address == shown[0]
         listener = await m.listen()
         assert (listener.service.address, listener.service.port) == shown
         assert listener.port == 3100
-        puppet = Puppet(await network.host(B).reach(A, 3100))
+        puppet = Puppet(await network.host(B).dial(A, 3100))
         await puppet.greet()
         assert m.register("web", address=None).address == shown[0]
         assert puppet.protocol.peer is not None
@@ -720,14 +721,14 @@ async def test_a_port_that_is_slow_to_be_free(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`listen` waits until this manifest's own closed listeners have let go of their ports."""
-    close = Listener.aclose
+    close = SimulatedListener.aclose
 
-    async def slowly(listener: Listener) -> None:
+    async def slowly(listener: SimulatedListener) -> None:
         with trio.CancelScope(shield=True):
             await trio.sleep(1)
             await close(listener)
 
-    monkeypatch.setattr(Listener, "aclose", slowly)
+    monkeypatch.setattr(SimulatedListener, "aclose", slowly)
     async with open_manifest(environment=alone()) as m:
         listener = await m.listen()
         listener.close()
@@ -762,7 +763,7 @@ async def test_a_manifest_that_closes_while_it_binds(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A `listen` that the end of the manifest overtakes binds nothing and says why."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with trio.open_nursery() as nursery:
 
         async def listen(m: Manifest) -> None:
@@ -880,7 +881,7 @@ async def test_registering_for_a_block(autojump_clock: MockClock) -> None:
 
 async def test_an_address_that_is_not_known_yet(autojump_clock: MockClock) -> None:
     """`address=None` waits for this host's address, and registers as soon as a peer has told it."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with (
         open_manifest(environment=network.host(A).environment()) as a,
         open_manifest(environment=network.host(B).environment()) as b,
@@ -961,7 +962,7 @@ async def test_an_address_that_others_can_reach_is_the_better_one(
     autojump_clock: MockClock,
 ) -> None:
     """The loopback address that one peer sees gives way to the one that another peer sees."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with (
         open_manifest(environment=network.host(A).environment()) as near,
         open_manifest(environment=network.host(B).environment()) as far,
@@ -1035,7 +1036,7 @@ async def test_only_the_owner_frees(autojump_clock: MockClock) -> None:
 
 async def test_persistent_services_outlive_their_owner(autojump_clock: MockClock) -> None:
     """A persistent service stays when its owner closes or dies, until somebody frees it."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with pair(network) as (a, b):
         async with open_manifest(environment=network.host(C).environment()) as c:
             await c.connect(host=A).wait_synced()
@@ -1067,7 +1068,7 @@ async def test_a_persistent_service_at_a_port_can_be_freed_by_anyone(
 
 async def test_a_shared_name_is_taken_over(autojump_clock: MockClock) -> None:
     """The last writer holds a shared name; the former owner sees that, and renews it no more."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     events: list[Any] = []
     options: dict[str, Any] = {
         "heartbeat_interval": 1.0,
@@ -1114,7 +1115,7 @@ async def test_a_named_restart_displaces_at_once(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A later-born manifest of the same name is believed at once, and the earlier one is told."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     events: list[Any] = []
     mine: list[Any] = []
     async with pair(network) as (_, b), trio.open_nursery() as nursery:
@@ -1125,7 +1126,7 @@ async def test_a_named_restart_displaces_at_once(
             await old.connect(host=A).wait_synced()
             former = old.register("db", port=1)
             await b.wait_for("db")
-            network.host(C).wall.step(0.1)
+            network.host(C).clock.step(0.1)
             environment = network.host(C).environment()
             async with open_manifest(name="db-1", environment=environment) as new:
                 latter = new.register("db", port=2)
@@ -1236,7 +1237,7 @@ async def test_first_picks_differ_between_manifests(autojump_clock: MockClock) -
     """Which of equals comes first is chance, so that not everybody begins with the same."""
     first: set[str] = set()
     for seed in range(20):
-        environment = MemoryNetwork(seed).host(A).environment()
+        environment = SimulatedNetwork(seed).host(A).environment()
         async with open_manifest(environment=environment) as m:
             for number in range(3):
                 m.register("web", id=f"web-{number}")
@@ -1249,7 +1250,7 @@ async def test_first_picks_differ_between_manifests(autojump_clock: MockClock) -
 
 async def test_a_view_kept_from_events_equals_the_registry(autojump_clock: MockClock) -> None:
     """Snapshot and events together are the registry at every step, through all that happens."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     events: dict[str, list[Any]] = {"a": [], "b": []}
     options: dict[str, Any] = {"heartbeat_interval": 1.0, "registration_lifetime": 1.0}
     async with pair(network, **options) as (a, b), trio.open_nursery() as nursery:
@@ -1276,7 +1277,7 @@ async def test_a_view_kept_from_events_equals_the_registry(autojump_clock: MockC
 
 async def test_closed_is_the_last_event(autojump_clock: MockClock) -> None:
     """The goodbye is seen as events, `Closed` behind all of them, and the iteration ends."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     seen: list[Any] = []
     async with (
         open_manifest(environment=network.host(B).environment()) as b,
@@ -1371,8 +1372,8 @@ async def test_statistics(autojump_clock: MockClock) -> None:
 @pytest.mark.parametrize("silently", [False, True])
 async def test_a_killed_owners_services_lapse(autojump_clock: MockClock, silently: bool) -> None:
     """The dead are gone within heartbeat + lifetime + 1 s, not before lifetime, at any distance."""
-    network = MemoryNetwork()
-    async with pair(network) as (a, b), network.host(C).node() as c:
+    network = SimulatedNetwork()
+    async with pair(network) as (a, b), running(network.host(C)) as c:
         await c.manifest.connect(host=A).wait_synced()
         c.manifest.register("web", port=80)
         await b.wait_for("web")
@@ -1386,9 +1387,9 @@ async def test_a_killed_owners_services_lapse(autojump_clock: MockClock, silentl
 
 async def test_late_joiners_extend_no_lease(autojump_clock: MockClock) -> None:
     """A chain of relays and late joiners believes in the dead no longer than their neighbour."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with pair(network) as (a, b), trio.open_nursery() as nursery:
-        async with network.host(C).node() as c:
+        async with running(network.host(C)) as c:
             await c.manifest.connect(host=A).wait_synced()
             c.manifest.register("web", port=80)
             await b.wait_for("web")
@@ -1414,12 +1415,12 @@ async def test_late_joiners_extend_no_lease(autojump_clock: MockClock) -> None:
 
 async def test_a_short_pause_of_a_node_is_not_seen(autojump_clock: MockClock) -> None:
     """A node that does not run for 3 s loses nothing at the others, and they nothing at it."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     seen: list[Any] = []
     with pausable():
         async with (
             pair(network) as (a, b),
-            network.host(C).node() as c,
+            running(network.host(C)) as c,
             trio.open_nursery() as nursery,
         ):
             await c.manifest.connect(host=A).wait_synced()
@@ -1442,13 +1443,13 @@ async def test_a_long_pause_of_a_node_is_seen_by_the_others_alone(
     autojump_clock: MockClock,
 ) -> None:
     """A node that does not run for three leases lapses at the others and comes back with all."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     seen: list[Any] = []
     theirs: list[Any] = []
     with pausable():
         async with (
             pair(network) as (a, b),
-            network.host(C).node() as c,
+            running(network.host(C)) as c,
             trio.open_nursery() as nursery,
         ):
             await c.manifest.connect(host=A).wait_synced()
@@ -1476,14 +1477,14 @@ async def test_a_wall_clock_that_steps_changes_nothing(
     autojump_clock: MockClock, hours: float
 ) -> None:
     """A wall clock that steps by a day, either way, while a manifest runs changes nothing."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     seen: list[Any] = []
     async with pair(network) as (a, b), trio.open_nursery() as nursery:
         a.register("web", port=80)
         await b.wait_for("web")
         for m in (a, b):
             await nursery.start(follow, m, seen)
-        network.host(A).wall.step(hours * 3600)
+        network.host(A).clock.step(hours * 3600)
         await trio.sleep(60)
         a.register("api", port=80)
         b.register("db", port=80)
@@ -1503,8 +1504,8 @@ async def test_a_machine_that_was_suspended_is_anchored_anew(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where the wall clock has moved and time has not passed, the peers are right, and are met."""
-    network = MemoryNetwork()
-    network.host(B).wall.step(-3600)
+    network = SimulatedNetwork()
+    network.host(B).clock.step(-3600)
     async with (
         open_manifest(environment=network.host(A).environment()) as a,
         open_manifest(environment=network.host(B).environment()) as b,
@@ -1513,7 +1514,7 @@ async def test_a_machine_that_was_suspended_is_anchored_anew(
         theirs = b.register("web", port=80)
         link = b.connect(host=A)
         await until(lambda: link.status.state is LinkState.REFUSED)
-        network.host(B).wall.step(3600)
+        network.host(B).clock.step(3600)
         await link.wait_synced()
         assert any("anchored anew, moved by 3600.0 s" in text for text in caplog.messages)
         assert await until(lambda: a.get("web")) < 6
@@ -1579,7 +1580,7 @@ async def test_what_is_renewed_is_never_freed(autojump_clock: MockClock) -> None
 
 async def test_a_steady_link_is_cheap(autojump_clock: MockClock) -> None:
     """With 1,000 registrations a link carries 16 bytes a second each way, renewals apart."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with pair(network) as (a, b):
         for number in range(1000):
             a.register(f"web-{number % 100}@1.2.3", {"zone": "eu"}, port=1 + number)
@@ -1599,7 +1600,7 @@ async def test_a_partition_longer_than_the_retention_heals(autojump_clock: MockC
 
     Nothing that was freed comes back, nothing that lives is lost.
     """
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     options: dict[str, Any] = {
         "heartbeat_interval": 1.0,
         "registration_lifetime": 1.0,
@@ -1658,11 +1659,11 @@ async def test_a_partition_longer_than_the_retention_heals(autojump_clock: MockC
 
 async def test_a_peer_hears_why_a_manifest_left(autojump_clock: MockClock) -> None:
     """The Bye of a closing manifest comes behind its frees."""
-    network = MemoryNetwork()
+    network = SimulatedNetwork()
     async with open_manifest(environment=network.host(A).environment()) as m:
         await m.listen()
         service = m.register("web", port=80)
-        puppet = Puppet(await network.host(B).reach(A, 3100))
+        puppet = Puppet(await network.host(B).dial(A, 3100))
         await puppet.greet()
         while service.id not in puppet.replica.map:
             await puppet.hear()

@@ -82,7 +82,7 @@ KEPT = (
         "whatever else needs a connection is given one, so that it runs on simulated networks",
     ),
     Kept(("click", "rich"), ("cli/",), "they come with the extra `cli` only"),
-    Kept(("hypothesis",), (), "the tests need it, and nothing that is installed does"),
+    Kept(("hypothesis",), ("testing/",), "it comes with the extra `testing` only"),
     Kept(
         (
             "time.time", "time.time_ns", "time.monotonic", "time.monotonic_ns",

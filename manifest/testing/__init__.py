@@ -1,0 +1,81 @@
+"""Simulated networks, laws of CRDTs, and plans of operations and faults, for property-based tests.
+
+What the project's own tests use, for your own code: none of it needs the registry. docs/testing.md
+tells how, by worked examples.
+"""
+
+from .application import PORT, Application, Cluster, Node
+from .clocks import EPOCH, NodeClock
+from .execution import NotDeterministic, Report, run_plan
+from .network import Conditions, Host, SimulatedListener, SimulatedNetwork
+from .plans import (
+    TOPOLOGIES,
+    Action,
+    Block,
+    Calm,
+    Crash,
+    Cut,
+    Deafen,
+    Do,
+    Flow,
+    Heal,
+    Hear,
+    Isolate,
+    Leave,
+    Pause,
+    Plan,
+    Restart,
+    Resume,
+    SetClock,
+    SetDrift,
+    Split,
+    Stall,
+    Step,
+    Unblock,
+)
+from .scheduling import Livelock
+from .streams import StreamEnd
+from .trace import Happening, Trace
+
+__all__ = [
+    "EPOCH",
+    "PORT",
+    "TOPOLOGIES",
+    "Action",
+    "Application",
+    "Block",
+    "Calm",
+    "Cluster",
+    "Conditions",
+    "Crash",
+    "Cut",
+    "Deafen",
+    "Do",
+    "Flow",
+    "Happening",
+    "Heal",
+    "Hear",
+    "Host",
+    "Isolate",
+    "Leave",
+    "Livelock",
+    "Node",
+    "NodeClock",
+    "NotDeterministic",
+    "Pause",
+    "Plan",
+    "Report",
+    "Restart",
+    "Resume",
+    "SetClock",
+    "SetDrift",
+    "SimulatedListener",
+    "SimulatedNetwork",
+    "Split",
+    "Stall",
+    "Step",
+    "StreamEnd",
+    "Trace",
+    "Unblock",
+    "run_plan",
+]

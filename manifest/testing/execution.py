@@ -1,0 +1,345 @@
+"""Running plans: one plan, one application, one run that is always the same.
+
+`run_plan` starts the nodes, takes the steps, mends everything at the end, and waits until the
+application has converged. Where that fails, the exception carries the plan as a regression test;
+and the plan is run once more, for a failure that cannot be repeated says more about the application
+than about the failure.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import attrs
+import trio
+
+from .application import Application, Cluster, Node
+from .network import SimulatedNetwork
+from .pausing import enter
+from .plans import (
+    Action,
+    Block,
+    Calm,
+    Crash,
+    Cut,
+    Deafen,
+    Do,
+    Flow,
+    Heal,
+    Hear,
+    Isolate,
+    Leave,
+    Pause,
+    Plan,
+    Restart,
+    Resume,
+    SetClock,
+    SetDrift,
+    Split,
+    Stall,
+    Step,
+    Unblock,
+    dials,
+)
+from .scheduling import Schedule, run_scheduled
+from .trace import Trace, first_difference
+
+__all__ = ["NotDeterministic", "Report", "run_plan"]
+
+_LOOK = 0.05
+"""Virtual seconds between two looks whether the application has converged."""
+
+
+class NotDeterministic(AssertionError):
+    """One plan made two different runs."""
+
+
+@attrs.frozen
+class Report:
+    """What a run was like."""
+
+    digest: str
+    """SHA-256 of every byte, time and event: equal digests, equal runs."""
+    schedule: int
+    """Tells one order of tasks from another."""
+    seconds: float
+    """Virtual time from start to end."""
+    steps: int
+    """Steps that tasks took."""
+    events: int
+    """Events in the trace."""
+    skipped: int
+    """Actions that were passed over, because what they need was not so."""
+    converged: float
+    """Virtual seconds from the last mending until the application had converged."""
+
+
+def run_plan(
+    application: Callable[[], Application[Any]],
+    plan: Plan,
+    *,
+    within: float = 60.0,
+    max_steps: int = 100_000,
+) -> Report:
+    """Run a plan, and return a report; or raise what the application raised.
+
+    `application` makes a fresh application for each run. At the plan's end everything is mended:
+    partitions heal, paused nodes resume, nodes that are down stay down. The application then has
+    `within` virtual seconds to converge.
+
+    The exception that comes out bears the plan as a note, to be pasted as a regression test. A plan
+    that fails is run a second time: `NotDeterministic` where that run is not the same, with the
+    first event that differs. `Livelock` where tasks take `max_steps` steps without virtual time
+    moving on.
+    """
+    trace = Trace()
+    try:
+        return execute(application, plan, plan.steps, trace, within=within, max_steps=max_steps)
+    except Exception as failure:
+        again = Trace()
+        try:
+            execute(application, plan, plan.steps, again, within=within, max_steps=max_steps)
+        except Exception:  # noqa: BLE001 - compared by its trace, and the first is raised
+            pass
+        else:
+            again.note(0.0, "and the second run did not fail")
+        if again.digest != trace.digest:
+            one, other = first_difference(trace.record, again.record) or (None, None)
+            raise NotDeterministic(
+                "your application is not deterministic: one plan made two runs, which part at\n"
+                f"  {one or 'the end of the first run'}\n  {other or 'the end of the second run'}\n"
+                "look for the clock, randomness, ids, threads or the order of a set between there "
+                "and what came before"
+            ) from failure
+        failure.add_note(_regression_test(application, plan, trace))
+        raise
+
+
+def execute(
+    application: Callable[[], Application[Any]],
+    plan: Plan,
+    steps: Iterable[Step],
+    trace: Trace,
+    *,
+    within: float,
+    max_steps: int,
+) -> Report:
+    """Run an application on a plan's nodes through these steps, and return a report."""
+
+    async def run(schedule: Schedule) -> Report:
+        execution = _Execution(application(), plan, trace, within)
+        return await execution.run(steps, schedule)
+
+    return run_scheduled(run, seed=plan.seed, max_steps=max_steps)
+
+
+def _regression_test(application: Callable[[], Application[Any]], plan: Plan, trace: Trace) -> str:
+    name = getattr(application, "__name__", repr(application))
+    return (
+        "The run that failed, as a regression test "
+        f"(seed {plan.seed}, trace {trace.digest}):\n\n"
+        "from manifest.testing import *\n\n"
+        "def test_what_failed_once() -> None:\n"
+        f"    plan = {plan!r}\n"
+        f"    run_plan({name}, plan)\n"
+    )
+
+
+class _Execution:
+    """One run under way."""
+
+    def __init__(
+        self, application: Application[Any], plan: Plan, trace: Trace, within: float
+    ) -> None:
+        self.application = application
+        self.plan = plan
+        self.trace = trace
+        self.within = within
+        self.network = SimulatedNetwork(plan.seed, plan.conditions, trace=trace)
+        self.names = [f"n{index}" for index in range(plan.nodes)]
+        for name in self.names:
+            self.network.host(name)
+        self.dials = dials(plan.topology, plan.nodes, plan.seed)
+        self.cluster: Cluster[Any] = Cluster(self.network, [])
+        self.skipped = 0
+        self.converged = 0.0
+        self.nursery: trio.Nursery
+
+    async def run(self, steps: Iterable[Step], schedule: Schedule) -> Report:
+        async with trio.open_nursery() as self.nursery:
+            self.nursery.start_soon(self.network.deliver)
+            for index in range(self.plan.nodes):
+                self.cluster.nodes.append(self._make_node(index, 0, {}))
+                self._start(self.cluster.nodes[-1])
+            for step in steps:
+                await trio.sleep(step.after)
+                await self._take(step.action)
+                self.application.check(self.cluster)
+            await self._take(Calm())
+            self.application.check(self.cluster)
+            seconds = trio.current_time()
+            self.nursery.cancel_scope.cancel()
+        return Report(
+            self.trace.digest,
+            schedule.order,
+            seconds,
+            schedule.steps,
+            self.trace.length,
+            self.skipped,
+            self.converged,
+        )
+
+    # Nodes
+
+    def _make_node(self, index: int, incarnation: int, disk: dict[str, Any]) -> Node[Any]:
+        return Node(
+            index,
+            self.network.host(self.names[index]),
+            tuple(self.names[peer] for peer in self.dials[index]),
+            disk,
+            incarnation,
+            random.Random(f"{self.plan.seed}/{index}/{incarnation}"),
+        )
+
+    def _start(self, node: Node[Any]) -> None:
+        node.host.come_back()
+        self.nursery.start_soon(self._run_node, node, name=f"{node.name}.{node.incarnation}")
+
+    async def _run_node(self, node: Node[Any]) -> None:
+        enter(node.host.gate)
+        # What is spawned below is behind the gate; this task waits for it and for nothing else.
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._run_application, node)
+        finally:
+            node.gone.set()
+
+    async def _run_application(self, node: Node[Any]) -> None:
+        with node.scope:
+            await self.application.run(node)
+            if not node.leaving.is_set():
+                raise RuntimeError(
+                    f"the application's `run` returned on {node.name} before it was told to leave: "
+                    "it is to run until it is cancelled or `node.leaving` is set"
+                )
+
+    async def _restart(self, node: Node[Any]) -> None:
+        await node.gone.wait()
+        if self.cluster.nodes[node.index] is node:
+            following = self._make_node(node.index, node.incarnation + 1, node.disk)
+            self.cluster.nodes[node.index] = following
+            self._start(following)
+
+    # Actions
+
+    async def _take(self, action: Action) -> None:
+        self.trace.note(trio.current_time(), repr(action))
+        if isinstance(action, Calm):
+            await self._calm()
+        elif not self._carry_out(action):
+            self.skipped += 1
+            await trio.lowlevel.checkpoint()
+
+    def _carry_out(self, action: Action) -> bool:  # noqa: PLR0912
+        """Carry an action out, and return whether it could be; one case for each kind."""
+        network, names, nodes = self.network, self.names, self.cluster.nodes
+        match action:
+            case Do(index, operation):
+                return self._do(nodes[index], operation)
+            case Block(source, target):
+                network.block(names[source], names[target])
+            case Unblock(source, target):
+                network.unblock(names[source], names[target])
+            case Isolate(index):
+                network.split([names[index]])
+            case Split(side):
+                network.split([names[index] for index in side])
+            case Heal():
+                network.heal()
+            case Cut(one, other, after):
+                network.cut(names[one], names[other], after=after)
+            case Stall(one, other):
+                network.stall(names[one], names[other])
+            case Flow(one, other):
+                network.flow(names[one], names[other])
+            case Deafen(index):
+                nodes[index].host.deaf = True
+            case Hear(index):
+                nodes[index].host.deaf = False
+            case Crash(index, silently):
+                return self._crash(nodes[index], silently=silently)
+            case Restart(index):
+                return self._start_again(nodes[index])
+            case Leave(index):
+                if not nodes[index].up or nodes[index].paused:
+                    return False
+                nodes[index].leaving.set()
+            case Pause(index):
+                if not nodes[index].up:
+                    return False
+                nodes[index].paused = True
+                nodes[index].host.pause()
+            case Resume(index):
+                self._resume(nodes[index])
+            case SetClock(index, offset):
+                nodes[index].host.clock.offset = offset
+            case SetDrift(index, rate):
+                nodes[index].host.clock.rate = rate
+            case _:
+                raise TypeError(f"there is no such action as {action!r}")
+        return True
+
+    def _do(self, node: Node[Any], operation: object) -> bool:
+        if not node.up or node.paused:
+            return False
+        outcome = self.application.do(node, operation)
+        if outcome is not None:
+            self.nursery.start_soon(self._await, node, outcome)
+        return True
+
+    async def _await(self, node: Node[Any], outcome: Awaitable[object]) -> None:
+        with node.scope:
+            await outcome
+
+    def _crash(self, node: Node[Any], *, silently: bool) -> bool:
+        if not node.up:
+            return False
+        self._resume(node)
+        if silently:
+            node.host.vanish()
+        else:
+            node.host.crash()
+        node.scope.cancel()
+        return True
+
+    def _start_again(self, node: Node[Any]) -> bool:
+        if node.up or node.state is None:
+            return False
+        self._resume(node)
+        self.nursery.start_soon(self._restart, node)
+        return True
+
+    def _resume(self, node: Node[Any]) -> None:
+        node.paused = False
+        node.host.deaf = False
+        node.host.resume()
+
+    async def _calm(self) -> None:
+        """Mend everything, and wait until the application has converged."""
+        self.network.heal()
+        for node in self.cluster.nodes:
+            self._resume(node)
+        began = trio.current_time()
+        while True:
+            try:
+                self.application.check_converged(self.cluster)
+            except AssertionError:
+                if trio.current_time() - began >= self.within:
+                    raise
+            else:
+                break
+            await trio.sleep(_LOOK)
+            self.application.check(self.cluster)
+        self.converged = trio.current_time() - began
