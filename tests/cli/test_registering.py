@@ -42,7 +42,10 @@ def test_register_takes_a_name_over(registry: Registry) -> None:
     with cli("register", registry.peer, "db", "--id=primary", "--address=a", "--port=1") as first:
         first.out.expect("registered    db a:1 primary")
         with cli("register", registry.peer, "db", "--id=primary", "--address=b") as second:
-            first.out.expect("freed         db a:1 primary (replaced)")
+            first.out.expect(
+                "freed         db a:1 primary (replaced): another manifest registered this id "
+                "later, so this one holds nothing any more"
+            )
             assert first.end(signal.SIGINT) == 0
             second.out.expect("registered    db b primary")
             assert second.end(signal.SIGINT) == 0

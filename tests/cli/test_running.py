@@ -42,7 +42,7 @@ def test_without_its_extra_it_says_what_to_install(
     assert caught.value.code == 2
     assert capsys.readouterr().err == (
         f"manifest: the command line needs {' and '.join(sorted(missing))}: install them with "
-        'pip install "trio-manifest[cli]"\n'
+        'pip install ".[cli]" in a checkout of it\n'
     )
 
 
