@@ -25,7 +25,7 @@ from .protocol import LinkProtocol, Traffic
 from .replica import Replica
 
 if TYPE_CHECKING:
-    from .link import Link
+    from .link import SupervisedLink
 
 __all__ = ["Connection", "Hub"]
 
@@ -63,7 +63,7 @@ class Hub(Protocol):
 class Connection:
     """One stream, driven until it ends. `run` returns the reason."""
 
-    def __init__(self, link: Link, hub: Hub, stream: Stream) -> None:
+    def __init__(self, link: SupervisedLink, hub: Hub, stream: Stream) -> None:
         self._link = link
         self._hub = hub
         self._stream = stream

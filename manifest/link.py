@@ -21,7 +21,7 @@ from .messages import Hello
 from .network import Address, Stream
 from .protocol import Traffic
 
-__all__ = ["Link", "LinkState", "LinkStatus"]
+__all__ = ["Link", "LinkState", "LinkStatus", "SupervisedLink"]
 
 _log = logging.getLogger("manifest")
 
@@ -81,7 +81,7 @@ class Link:
         self._whom = f"to {address}" if dialled else f"from {address.host}"
         self.dialled = dialled
         """Whether this side connected; else the peer did."""
-        self.connection: Connection | None = None
+        self._connection: Connection | None = None
 
     def __repr__(self) -> str:
         arrow = "to" if self.dialled else "from"
@@ -95,9 +95,9 @@ class Link:
     @property
     def traffic(self) -> Traffic:
         """What has passed over the link, all its connections together."""
-        if self.connection is None:
+        if self._connection is None:
             return self._past
-        return self._past + self.connection.traffic
+        return self._past + self._connection.traffic
 
     @property
     def _is_closed(self) -> bool:
@@ -114,8 +114,8 @@ class Link:
         if self._is_closed:
             return
         self._become(LinkState.CLOSED, reason=reason)
-        if self.connection is not None and self.connection.protocol.peer is not None:
-            self.connection.part("closed", tell)
+        if self._connection is not None and self._connection.protocol.peer is not None:
+            self._connection.part("closed", tell)
         else:
             self._scope.cancel()
 
@@ -149,7 +149,19 @@ class Link:
             await self._changed.wait()
         return self._status
 
-    # For the connection that it drives, and the manifest that it belongs to
+    def _become(self, state: LinkState, **changes: object) -> None:
+        self._status = attrs.evolve(self._status, state=state, **changes)  # type: ignore[arg-type]
+        self._changed.set()
+        self._changed = trio.Event()
+
+
+class SupervisedLink(Link):
+    """A link as its manifest and its connection see it: what runs it, and what happens to it."""
+
+    @property
+    def connection(self) -> Connection | None:
+        """The present connection."""
+        return self._connection
 
     def met(self, hello: Hello) -> None:
         """Take note that the peer has said who it is."""
@@ -196,10 +208,10 @@ class Link:
 
         The link is closed then, so that nothing dials while other peers are still being told.
         """
-        connection = self.connection
+        connection = self._connection
         if connection is not None and connection.protocol.peer is not None:
             await connection.wait_flushed()
-        connection = self.connection
+        connection = self._connection
         self._close(_CLOSED_WITH_MANIFEST, tell=_CLOSED_WITH_MANIFEST)
         if connection is not None:
             await connection.wait_ended()
@@ -208,11 +220,11 @@ class Link:
         """Run one connection over a stream, close it, and tell how it ended."""
         end: Exception = LinkError(_CLOSED_WITH_MANIFEST)
         try:
-            connection = self.connection = Connection(self, self._hub, stream)
+            connection = self._connection = Connection(self, self._hub, stream)
             try:
                 end = await connection.run()
             finally:
-                self.connection = None
+                self._connection = None
                 self._past += connection.traffic
                 self._lost(end)
         finally:
@@ -261,8 +273,3 @@ class Link:
         refused = self._status.state is LinkState.REFUSED
         cap = timeouts.refused if refused else timeouts.redial
         return pause(self._status.failures, cap, self._hub.environment.random.random)
-
-    def _become(self, state: LinkState, **changes: object) -> None:
-        self._status = attrs.evolve(self._status, state=state, **changes)  # type: ignore[arg-type]
-        self._changed.set()
-        self._changed = trio.Event()

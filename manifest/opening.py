@@ -66,7 +66,7 @@ async def open_manifest(
     failure: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
-            await nursery.start(manifest.run)
+            await nursery.start(manifest._run)
             try:
                 yield manifest
             except BaseException as error:  # noqa: ASYNC103, BLE001 - raised again at the end

@@ -6,6 +6,8 @@ from types import ModuleType
 
 import pytest
 
+import manifest
+
 # The packages whose names are promised; what else can be imported may change without notice.
 PUBLIC = ("manifest", "manifest.crdt", "manifest.testing")
 
@@ -74,3 +76,27 @@ def is_sentence(text: str) -> bool:
 def test_what_is_no_sentence_is_found(text: str) -> None:
     """An empty docstring, a generated signature and a fragment do not pass for sentences."""
     assert not is_sentence(text)
+
+
+@pytest.mark.parametrize(
+    "public, members",
+    [
+        (
+            manifest.Manifest,
+            (
+                "aclose connect events free get id links listen listening name pick register "
+                "registered services statistics wait_for"
+            ),
+        ),
+        (manifest.Link, "close dialled status traffic wait_changed wait_synced"),
+    ],
+)
+async def test_a_manifest_and_its_links_show_what_is_for_applications(
+    public: type, members: str
+) -> None:
+    """Neither class has a public attribute beyond these, of its instances' own included."""
+    async with manifest.open_manifest() as m:
+        thing: object = m if public is manifest.Manifest else m.connect(1)
+        assert isinstance(thing, public)
+        shown = {name for name in {*vars(public), *vars(thing)} if not name.startswith("_")}
+    assert shown == set(members.split())

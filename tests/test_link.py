@@ -12,6 +12,7 @@ import manifest
 from manifest import Link, LinkState, Manifest, open_manifest
 from manifest.errors import LinkError, LinkRefused
 from manifest.frames import frame
+from manifest.link import SupervisedLink
 from manifest.messages import Bye, Gossip, Hello, Synced
 from manifest.testing import Conditions, SimulatedNetwork
 from manifest.wire import encode_message
@@ -493,6 +494,7 @@ async def test_a_refusal_is_not_missed_by_who_wakes_late(autojump_clock: MockClo
 
             nursery.start_soon(wait)
             await trio.testing.wait_all_tasks_blocked()
+            assert isinstance(link, SupervisedLink)
             link._lost(LinkRefused("not wanted"))
             link._become(LinkState.DIALLING)
 
@@ -646,9 +648,9 @@ async def test_a_peer_that_never_reads_is_dropped(autojump_clock: MockClock) -> 
             a.register(f"web-{number}", {"fill": "x" * 100}, port=80)
             await trio.sleep(0.008)
         await trio.sleep(1)
-        assert link.connection is not None
+        assert link._connection is not None
         assert len(puppet.end.inbound.arrived) == 10_000
-        assert link.connection.traffic.bytes_sent < 10_000 + 64 * 1024
+        assert link._connection.traffic.bytes_sent < 10_000 + 64 * 1024
         assert 0 < await state_of(link, LinkState.CLOSED) < 3
         assert reason_of(link) == "the peer did not take what was sent to it within 10 s"
         assert not network.host(A).ends
@@ -679,16 +681,16 @@ async def test_what_is_on_its_way_is_not_flushed_yet(autojump_clock: MockClock) 
         puppet = Puppet(await network.host(B).dial(A, 3100), heartbeat_interval=100)
         await puppet.greet()
         (link,) = a.links
-        assert link.connection is not None
-        await link.connection.wait_flushed()
+        assert link._connection is not None
+        await link._connection.wait_flushed()
         a.register("web", {"fill": "x" * 3000}, port=80)
         await trio.sleep(0.1)
         with trio.move_on_after(1) as scope:
-            await link.connection.wait_flushed()
+            await link._connection.wait_flushed()
         assert scope.cancelled_caught
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(link.connection.wait_flushed)
-            nursery.start_soon(link.connection.wait_flushed)
+            nursery.start_soon(link._connection.wait_flushed)
+            nursery.start_soon(link._connection.wait_flushed)
             while len(puppet.replica.map) < 2:
                 await puppet.hear()
 
@@ -707,7 +709,7 @@ async def test_a_handshake_has_an_absolute_deadline(
         for byte in puppet.protocol.bytes_to_send()[: 30 if trickle else 0]:
             await puppet.end.send_all(bytes([byte]))
             await trio.sleep(0.3)
-        assert link.connection is not None
+        assert link._connection is not None
         await trio.sleep_until(10.1)
         assert reason_of(link) == "no Hello from the peer within 10 s"
         assert [type(await anext(events)) for _ in range(len(events))] == [
@@ -727,7 +729,7 @@ async def test_a_frame_has_an_absolute_deadline(autojump_clock: MockClock) -> No
         for byte in unfinished[:58]:
             await puppet.end.send_all(bytes([byte]))
             await trio.sleep(0.5)
-        assert link.connection is not None
+        assert link._connection is not None
         await trio.sleep_until(30.1)
         assert reason_of(link) == "a frame was not complete within 30 s"
         assert len(a.services()) == 1
@@ -877,12 +879,13 @@ async def test_messages_after_a_close_change_no_status(autojump_clock: MockClock
     async with open_manifest(environment=network.host(A).environment()) as m, m.events() as events:
         link = m.connect(host=B)
         await listener.accept()
-        assert link.connection is not None
+        assert link._connection is not None
         hello = Hello(
             protocol=1, oldest=1, cluster="manifest", node="F" * 24, born=1, clock=1,
             retention=1, record_bytes=1, frame_bytes=1, lease=1,
         )  # fmt: skip
         link.close()
+        assert isinstance(link, SupervisedLink)
         link.met(hello)
         link.has_synced()
         assert link.status.state is LinkState.CLOSED
@@ -941,7 +944,7 @@ async def test_what_the_log_remembers_is_bounded(
             end = await network.host(f"stranger-{number}").dial(A, 3100)
             await end.aclose()
         await trio.sleep(1)
-        assert list(a.said) == [f"from stranger-{number}" for number in range(5, 15)]
+        assert list(a._hub.said) == [f"from stranger-{number}" for number in range(5, 15)]
 
 
 async def test_a_zone_is_nobody_elses_business(autojump_clock: MockClock) -> None:

@@ -234,7 +234,7 @@ async def test_connect_and_close_fired_more_than_once(autojump_clock: MockClock)
     async with chain(SimulatedNetwork(), A) as (a,), trio.open_nursery() as nursery:
         nursery.start_soon(tell, a, events[0])
         await trio.testing.wait_all_tasks_blocked()
-        async with open_manifest(environment=a.environment) as b:
+        async with open_manifest(environment=a._hub.environment) as b:
             # It reads on when the manifest has closed, for that event is counted too.
             nursery.start_soon(tell, b, events[1])  # noqa: ASYNC111
             await b.connect().wait_synced()

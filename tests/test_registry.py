@@ -396,7 +396,7 @@ async def test_a_bug_in_the_library_is_an_internal_error(
     async def use() -> None:
         async with open_manifest(environment=network.host(A).environment()) as a:
             await a.connect(host=B).wait_synced()
-            subjects.append(a.replica)
+            subjects.append(a._hub.replica)
             with monkeypatch.context() as patch:
                 patch.setattr(*place, fails)
                 a.connect(host=B)
@@ -602,7 +602,7 @@ async def test_a_large_goodbye_is_taken_whole(autojump_clock: MockClock) -> None
 
 def test_the_signature_says_what_an_address_is_by_default() -> None:
     """In the signature of `register` the default of `address` is told in words."""
-    assert "address: 'str | _Unset | None' = this host's, if it is known" in str(
+    assert "address: 'str | _Unset | None' = this host's, once it is known" in str(
         inspect.signature(Manifest.register)
     )
 
@@ -653,7 +653,7 @@ async def test_listening_on_several_addresses(autojump_clock: MockClock) -> None
         assert repr(listener).endswith(f"127.0.0.1:{listener.port}, [::1]:{listener.port}>")
         assert listener.service.address == "127.0.0.1"
         for host in ("127.0.0.1", "::1"):
-            async with open_manifest(environment=m.environment) as other:
+            async with open_manifest(environment=m._hub.environment) as other:
                 await other.connect(port=listener.port, host=host).wait_synced()
 
 
@@ -701,7 +701,7 @@ async def test_advertising_another_address(
 async def test_closing_a_listener_frees_its_port(autojump_clock: MockClock) -> None:
     """A closed listener's port and registration are free, and links that it accepted go on."""
     async with pair() as (a, b):
-        (listener,) = a._listeners
+        (listener,) = a._hub.listeners
         assert a.listening == f"{A}:3100"
         listener.close()
         listener.close()
@@ -715,7 +715,7 @@ async def test_closing_a_listener_frees_its_port(autojump_clock: MockClock) -> N
         again.close()
         await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(OSError, match="refused"):
-            await b.environment.network.dial(A, 3100)
+            await b._hub.environment.network.dial(A, 3100)
         assert a.links[0].status.state is LinkState.SYNCED
 
 
@@ -962,7 +962,7 @@ async def test_an_address_that_becomes_known_later(autojump_clock: MockClock) ->
             Updated(b.services()["db"], lasting),
         ]
         # Once, and not with each further address.
-        b.learn_address("10.0.0.99")
+        b._hub.learn_address("10.0.0.99")
         assert b.get("web") == {web.id: web}
         assert b.free(early) == web
         nursery.cancel_scope.cancel()
@@ -995,7 +995,7 @@ async def test_an_address_comes_too_late_for_another_registration(
         puppet.replica.free(key_of("gone", persistent=True))
         await puppet.say()
         await until(lambda: m.services().get("taken") == taken and "gone" not in m.services())
-        m.learn_address(B)
+        m._hub.learn_address(B)
         assert m.services()["waits"].address == B
         assert m.services()["waits"].port == 5
         assert m.get("api") == {"given": given, "waits": m.services()["waits"]}
@@ -1037,7 +1037,7 @@ async def test_what_waits_is_forgotten_at_the_end(autojump_clock: MockClock) -> 
     async with open_manifest(environment=alone()) as m:
         m.register("web", port=1, address=None)
         await m.aclose()
-        m.learn_address(A)
+        m._hub.learn_address(A)
         assert m.services() == {}
 
 
@@ -1059,9 +1059,9 @@ async def test_a_peer_that_tells_nonsense_is_not_believed(
     """An address that could not be registered is not this host's, whoever says so."""
     async with open_manifest(environment=alone()) as m:
         m.register("web", address=None)
-        m.learn_address(nonsense)
+        m._hub.learn_address(nonsense)
         assert m.get("web") == {}
-        m.learn_address(A)
+        m._hub.learn_address(A)
         assert len(m.get("web")) == 1
 
 
@@ -1081,7 +1081,7 @@ async def test_an_address_that_others_can_reach_is_the_better_one(
         assert m.register("web").address == "127.0.0.1"
         await m.connect(host=B).wait_synced()
         assert m.register("web").address == A
-        m.learn_address("10.0.0.99")
+        m._hub.learn_address("10.0.0.99")
         assert m.register("web").address == A
 
 
