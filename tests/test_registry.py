@@ -602,7 +602,7 @@ async def test_a_large_goodbye_is_taken_whole(autojump_clock: MockClock) -> None
 
 def test_the_signature_says_what_an_address_is_by_default() -> None:
     """In the signature of `register` the default of `address` is told in words."""
-    assert "address: 'str | _Unset | None' = this host's, if it is known" in str(
+    assert "address: 'str | _Unset | None' = this host's, once it is known" in str(
         inspect.signature(Manifest.register)
     )
 
@@ -1162,23 +1162,6 @@ async def test_persistent_services_outlive_their_owner(autojump_clock: MockClock
         assert await until(lambda: not a.get("db")) < 0.1
         await trio.sleep(60)
         assert roles(a) == roles(b) == []
-
-
-async def test_a_persistent_service_is_anyones_whatever_its_id(
-    autojump_clock: MockClock,
-) -> None:
-    """An id that was made is its maker's alone, but for a persistent service: that is shared."""
-    async with pair() as (a, b):
-        made = a.register("db", port=5432, persistent=True)
-        await b.wait_for("db")
-        with pytest.raises(NotOwner):
-            b.register("db", port=5433, id=made.id)
-        taken = b.register("db", port=5433, id=made.id, persistent=True)
-        await until(lambda: a.get("db") == {made.id: taken})
-        again = a.register("db", port=5434, id=made.id, persistent=True)
-        await until(lambda: b.get("db") == {made.id: again})
-        assert b.free(again) == again
-        await until(lambda: not a.get("db"))
 
 
 async def test_a_persistent_service_at_a_port_can_be_freed_by_anyone(
