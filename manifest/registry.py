@@ -98,7 +98,7 @@ class Manifest:
         self._closed = trio.Event()
         self._picks: dict[str, int] = {}
         self._picked = 0
-        physical = PhysicalClock(environment.wall, trio.current_time)
+        physical = PhysicalClock(environment.wall, environment.monotonic)
         # A pause of up to two intervals is not credited, and must not make up a lifetime.
         self._pulse_interval = min(
             1.0, options.heartbeat_interval, options.registration_lifetime / 4
