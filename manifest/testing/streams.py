@@ -169,10 +169,9 @@ class StreamEnd(trio.abc.HalfCloseableStream):
         self._receiving = True
         pipe = self.inbound
         try:
-            await trio.lowlevel.checkpoint()
-            while not self.closed and (
-                self.host.deaf or not (pipe.arrived or pipe.ended or pipe.broken)
-            ):
+            if self._has_something_to_read():
+                await trio.lowlevel.checkpoint()
+            while not self._has_something_to_read():
                 await pipe.readers.park()
         finally:
             self._receiving = False
@@ -186,6 +185,11 @@ class StreamEnd(trio.abc.HalfCloseableStream):
         pipe.unread -= take
         pipe.writers.unpark_all()
         return data
+
+    def _has_something_to_read(self) -> bool:
+        pipe = self.inbound
+        there = bool(pipe.arrived or pipe.ended or pipe.broken)
+        return self.closed or (there and not self.host.deaf)
 
     def close(self) -> None:
         """Close this end; what was not read by then makes it a reset."""
