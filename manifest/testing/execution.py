@@ -307,10 +307,7 @@ class _Execution:
         if not node.up:
             return False
         self._resume(node)
-        if silently:
-            node.host.vanish()
-        else:
-            node.host.crash()
+        node.host.crash(silently=silently)
         node.scope.cancel()
         return True
 
