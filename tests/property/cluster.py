@@ -146,6 +146,8 @@ class Member:
                     case Freed(service, reason):
                         if self.seen.pop(service.id, None) != service:
                             self.complaints.append(f"Freed, but it was not there: {service}")
+                        if service.id in self.held:
+                            self.complaints.append(f"Freed, though its owner holds it: {service}")
                         if reason is FreeReason.EXPIRED:
                             self.expired.append(service)
                     case _:
@@ -173,6 +175,10 @@ class RegistryCluster(Application[Member]):
         self.numbers = 0
         self.freed: dict[str, None] = {}
         """Ids that their owner freed: nobody is to see them when all agree."""
+        self.takers: dict[str, str] = {}
+        """Who was the last to take each shared id."""
+        self.died: dict[str, float] = {}
+        """When manifests ended, in virtual seconds."""
 
     async def run(self, node: Node[Member]) -> None:
         """Run one manifest. Every other node has a name that survives its restarts."""
@@ -195,6 +201,7 @@ class RegistryCluster(Application[Member]):
                 self.freed |= dict.fromkeys(member.held)
             finally:
                 self.ledger.leaving[manifest.id] = None
+                self.died[manifest.id] = trio.current_time()
             nursery.cancel_scope.cancel()
 
     def _observe(self, manifest: Manifest) -> None:
@@ -220,14 +227,21 @@ class RegistryCluster(Application[Member]):
             case "register":
                 service = manifest.register(f"web@1.{which}.0", data, port=80 + which)
                 member.held[service.id] = service
+            case "crowd":
+                for _ in range(12):
+                    service = manifest.register("web@1.0.0", {**data, "filler": "x" * 60})
+                    member.held[service.id] = service
             case "free" if member.held:
                 id = [*member.held][which % len(member.held)]
-                self._free(manifest, id)
                 del member.held[id]
+                self._free(manifest, id)
                 self.freed[id] = None
             case "take":
                 member.shared[f"shared-{which}"] = data
                 manifest.register("db@2.0.0", data, id=f"shared-{which}")
+                self.takers[f"shared-{which}"] = manifest.id
+                if manifest.get({"id": f"shared-{which}"})[f"shared-{which}"].data != data:
+                    self.ledger.complaints.append(f"{manifest.id} took shared-{which} in vain")
             case "drop":
                 if member.shared.pop(f"shared-{which}", None):
                     with suppress(NotOwner):
