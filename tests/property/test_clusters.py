@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 from hypothesis import given, settings
@@ -196,15 +197,60 @@ def naps(draw: st.DrawFn) -> tuple[Step, ...]:
     )
 
 
-@given(
-    st.lists(naps(), min_size=1, max_size=3),
-    st.integers(0, 2**32 - 1),
-    st.sampled_from(["chain", "star", "mesh"]),
-)
+@given(st.lists(naps(), min_size=1, max_size=3), st.integers(0, 2**32 - 1))
 @times(150)
-def test_sleep_is_credited(chunks: list[tuple[Step, ...]], seed: int, topology: str) -> None:
-    """A node that slept takes nobody for dead, and takes nothing back that others took over."""
-    run_plan(Forgiving, Plan(3, [step for each in chunks for step in each], seed, topology))
+def test_sleep_is_credited(chunks: list[tuple[Step, ...]], seed: int) -> None:
+    """A node that slept takes nobody for dead, and takes nothing back that others took over.
+
+    In a mesh, so that its sleep parts nobody from anybody else.
+    """
+    run_plan(Forgiving, Plan(3, [step for each in chunks for step in each], seed, "mesh"))
+
+
+@given(
+    plans(
+        OPERATIONS,
+        nodes=(2, 3),
+        max_steps=16,
+        faults=attrs.evolve(Faults.none(), clock_offset=86_400.0),
+    )
+)
+@times(60)
+def test_clocks_that_step_change_nothing(plan: Plan) -> None:
+    """Wall clocks that step by up to a day while everything runs expire nothing."""
+    linked = Step(1.0, Do(0, Operation("look")))
+    after = [Step(LEASE, Do(0, Operation("look"))), Step(LEASE, Do(1, Operation("look")))]
+    run_plan(Steady, Plan(plan.nodes, (linked, *plan.steps, *after), plan.seed, plan.topology))
+
+
+class Prompt(RegistryCluster):
+    """A cluster in which whoever leaves takes its services along, a moment later."""
+
+    def check(self, cluster: Cluster[Member]) -> None:
+        """Hold everybody to showing nothing of whoever left a moment ago."""
+        super().check(cluster)
+        now = trio.current_time()
+        for member in cluster.states:
+            for service in member.manifest.services().values():
+                left = self.died.get(service.owner, now)
+                assert now <= left + 0.2 or service.persistent, f"{service} was left behind"
+
+
+@given(
+    plans(
+        OPERATIONS,
+        nodes=(2, 3),
+        max_steps=16,
+        faults=attrs.evolve(Faults.none(), leaves=True),
+        pauses=(0.5, 1.0),
+        topologies=["mesh"],
+    )
+)
+@times(60)
+def test_leaving_is_seen_at_once(plan: Plan) -> None:
+    """What a manifest registered goes with it at once, where nothing is in the way."""
+    linked = Step(1.0, Do(0, Operation("look")))
+    run_plan(Prompt, Plan(plan.nodes, (linked, *plan.steps), plan.seed, plan.topology))
 
 
 class Tidy(RegistryCluster):
