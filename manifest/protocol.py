@@ -228,6 +228,20 @@ class LinkProtocol:
         self._known = {node: time for node, time in self._known.items() if time > horizon}
 
     @property
+    def has_news(self) -> bool:
+        """Whether `bytes_to_send` would return something, as far as that can be told at no cost.
+
+        Contexts that the peer has already are passed over, and need not be looked at again.
+        """
+        if self._queued or self._keepalive or any(self._replica.map.journal(self._cursor)):
+            return True
+        for mark in self._replica.map.moved(self._marked):
+            if mark.time > self._known.get(mark.node, 0):
+                return True
+            self._marked = mark.position
+        return not self._said_synced
+
+    @property
     def flushed(self) -> bool:
         """Whether everything that there is to say has been returned by `bytes_to_send`."""
         return not self._queued and (

@@ -209,9 +209,9 @@ class _Execution:
 
     async def _run_node(self, node: Node[Any]) -> None:
         enter(node.host.gate)
-        # What is spawned below is behind the gate; this task waits for it and for nothing else.
+        # What is spawned below is behind the gate; this task only waits for it.
         try:
-            async with trio.open_nursery() as nursery:
+            async with trio.open_nursery() as nursery:  # noqa: ASYNC112 - a task, not a call
                 nursery.start_soon(self._run_application, node)
         finally:
             node.gone.set()
@@ -307,10 +307,7 @@ class _Execution:
         if not node.up:
             return False
         self._resume(node)
-        if silently:
-            node.host.vanish()
-        else:
-            node.host.crash()
+        node.host.crash(silently=silently)
         node.scope.cancel()
         return True
 
