@@ -371,8 +371,8 @@ class Host:
     def crash(self, *, silently: bool = False) -> None:
         """Lose all sockets as a killed process does: the system resets the peers' streams.
 
-        Or as a machine without power does, where `silently`: nobody is told. What is still left of
-        the process waits for its sockets until it is cancelled.
+        Or as a machine without power does, where `silently`: nobody is told. What is left of the
+        process until it is cancelled finds them broken.
         """
         self.unplugged = True
         for listener in self.listeners.values():

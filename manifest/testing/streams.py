@@ -78,7 +78,7 @@ class StreamEnd(trio.abc.HalfCloseableStream):
     outbound: Pipe
     closed: bool = False
     lost: bool = False
-    """Whether its process was killed: what is left of that process waits here for ever."""
+    """Whether its process was killed: what is left of that process finds it broken."""
     cut_short: bool = False
     """Whether a send was interrupted when part of its data had been taken."""
     cut_after: int | None = None
@@ -110,10 +110,8 @@ class StreamEnd(trio.abc.HalfCloseableStream):
         try:
             await trio.lowlevel.checkpoint()
             while left:
-                if self.lost:
-                    await trio.sleep_forever()
                 self._check()
-                if self.outbound.broken:
+                if self.outbound.broken or self.lost:
                     raise trio.BrokenResourceError("connection reset by peer")
                 room = self.outbound.capacity - self.outbound.unread
                 if room <= 0:
@@ -179,7 +177,7 @@ class StreamEnd(trio.abc.HalfCloseableStream):
             self._receiving = False
         self._check()
         there = len(pipe.arrived)
-        if pipe.broken and not there:
+        if self.lost or (pipe.broken and not there):
             raise trio.BrokenResourceError("connection reset by peer")
         take = min(there, max_bytes or there, self.network.fragment(there))
         data = bytes(pipe.arrived[:take])
@@ -191,7 +189,7 @@ class StreamEnd(trio.abc.HalfCloseableStream):
     def _has_something_to_read(self) -> bool:
         pipe = self.inbound
         there = bool(pipe.arrived or pipe.ended or pipe.broken)
-        return self.closed or (there and not self.host.deaf and not self.lost)
+        return self.closed or self.lost or (there and not self.host.deaf)
 
     def close(self) -> None:
         """Close this end; what was not read by then makes it a reset."""
@@ -213,6 +211,8 @@ class StreamEnd(trio.abc.HalfCloseableStream):
         """Be what is left of a stream whose process was killed; `silently`, nobody is told."""
         self.lost = True
         self.network.ends.pop(self, None)
+        self.inbound.wake()
+        self.outbound.wake()
         if not silently:
             self.tell(self.twin.reset)
 
