@@ -75,6 +75,8 @@ class Link:
         self._past = Traffic()
         # Whether the peer of the present connection has been announced as Connected or Accepted.
         self._announced = False
+        self._refusals = 0
+        self._refusal = ""
         # A peer that dials again has another port, and a new link here.
         self._whom = f"to {address}" if dialled else f"from {address.host}"
         self.dialled = dialled
@@ -120,11 +122,17 @@ class Link:
     async def wait_synced(self) -> None:
         """Wait until all that the peer held when the link was made has arrived.
 
-        Returns at once on a synced link. `LinkError` once the link is closed, which it is as soon
-        as the manifest is. Checkpoints always.
+        Returns at once on a synced link. `LinkRefused` where one side will not have the other, by
+        now or meanwhile: the link goes on dialling, for somebody may mend that, so whoever would
+        rather wait for it calls this again, or `wait_changed`. `LinkError` once the link is
+        closed, which it is as soon as the manifest is. Checkpoints always.
         """
+        refusals = self._refusals
         await trio.lowlevel.checkpoint()
         while self._status.state is not LinkState.SYNCED:
+            # Counted, for by the time that this runs it may be dialling again.
+            if self._status.state is LinkState.REFUSED or self._refusals > refusals:
+                raise LinkRefused(f"the link to {self._address} is refused: {self._refusal}")
             if self._is_closed:
                 raise LinkError(f"the link to {self._address} is closed: {self._status.reason}")
             await self._changed.wait()
@@ -224,9 +232,13 @@ class Link:
 
     def _lost(self, end: Exception) -> None:
         reason = str(end)
-        self._log(reason, logging.WARNING if isinstance(end, LinkRefused) else logging.INFO)
+        refused = isinstance(end, LinkRefused)
+        self._log(reason, logging.WARNING if refused else logging.INFO)
+        if refused:
+            self._refusals += 1
+            self._refusal = reason
         if not self._is_closed:
-            state = LinkState.REFUSED if isinstance(end, LinkRefused) else LinkState.WAITING
+            state = LinkState.REFUSED if refused else LinkState.WAITING
             self._become(state, reason=reason, failures=self._status.failures + 1)
         if self._announced:
             self._announced = False

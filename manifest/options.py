@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from .records import MAX_PORT, UNPRINTABLE, check_address
+from .records import MAX_PORT, UNPRINTABLE, check_host, is_wildcard
 
 __all__ = ["Advertised", "Limits", "Options", "Timeouts", "parse_advertise"]
 
@@ -128,12 +128,18 @@ def parse_advertise(text: object) -> Advertised:
     ('2001:db8::1', '2001:db8::1')
     """
     try:
-        return _advertised(text)
+        advertised = _advertised(text)
     except ValueError:
         raise ValueError(
             'advertise is "host", "host:port" or "[IPv6 address]:port" with a port from 1 to '
             f"{MAX_PORT}, got {text!r:.80}"
         ) from None
+    if is_wildcard(advertised.host):
+        raise ValueError(
+            f"advertise is what others connect to, and {advertised.host} stands for every address "
+            f"of a host; say which of them they can reach, got {text!r:.80}"
+        )
+    return advertised
 
 
 def _advertised(text: object) -> Advertised:
@@ -145,7 +151,7 @@ def _advertised(text: object) -> Advertised:
         IPv6Address(bracketed)
     if port is not None and not 1 <= int(port) <= MAX_PORT:
         raise ValueError
-    return Advertised(check_address(bracketed or plain), int(port) if port else None)
+    return Advertised(check_host(bracketed or plain), int(port) if port else None)
 
 
 def _to_advertised(value: object) -> Advertised | None:

@@ -168,15 +168,19 @@ class LinkProtocol:
                 f'different clusters: {replica.node} is of "{options.cluster}", {hello.node} of '
                 f'"{hello.cluster}"; open both with one cluster='
             )
-        for name, mine, theirs in (
-            ("retention", int(options.retention * 1000), hello.retention),
-            ("record_bytes", options.limits.record_bytes, hello.record_bytes),
-        ):
-            if mine != theirs:
-                raise LinkRefused(
-                    f"{name} must be the same in the whole cluster: {mine} at {replica.node}, "
-                    f"{theirs} at {hello.node}"
-                )
+        mine, theirs = int(options.retention * 1000), hello.retention
+        if mine != theirs:
+            raise LinkRefused(
+                f"retention must be the same in the whole cluster: {mine / 1000:.15g} s at "
+                f"{replica.node}, {theirs / 1000:.15g} s at {hello.node}; open both with one "
+                "retention="
+            )
+        mine, theirs = options.limits.record_bytes, hello.record_bytes
+        if mine != theirs:
+            raise LinkRefused(
+                f"record_bytes must be the same in the whole cluster: {mine} at {replica.node}, "
+                f"{theirs} at {hello.node}; open both with one limits="
+            )
         self._check_clock(hello)
 
     def _check_clock(self, hello: Hello) -> None:

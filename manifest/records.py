@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 import attrs
@@ -32,10 +33,13 @@ __all__ = [
     "Record",
     "Service",
     "check_address",
+    "check_flag",
+    "check_host",
     "check_id",
     "check_port",
     "id_of",
     "is_persistent",
+    "is_wildcard",
     "key_of",
     "owner_of",
     "parse_role",
@@ -232,19 +236,70 @@ def check_id(id: object) -> str:
     return id
 
 
-def check_address(address: object) -> str:
-    """Return an address, or raise a ValueError that says what is right."""
-    if (
-        type(address) is not str
-        or not address
-        or UNPRINTABLE.search(address)
-        or len(address) > _MAX_ADDRESS
-    ):
+def check_host(host: object, *, what: str = "a host", instead: str = "") -> str:
+    """Return where to connect to or to listen, or raise a ValueError that says what is right.
+
+    A host name or an IP address; a colon is right in an IPv6 address only, so that no port slips
+    in.
+    """
+    if type(host) is not str or not host or UNPRINTABLE.search(host) or len(host) > _MAX_ADDRESS:
         raise ValueError(
-            f"an address is a host name or an IP address, got {address!r:.80}; leave it out, or "
-            "give None to have this host's filled in"
+            f"{what} is a host name or an IP address, got {host!r:.80}{instead and f'; {instead}'}"
+        )
+    if ":" in host and not _is_ipv6(host):
+        raise ValueError(
+            f"{what} has a colon only if it is an IPv6 address, without brackets, got "
+            f"{host!r:.80}; give the port as port=..."
+        )
+    return host
+
+
+def check_address(address: object) -> str:
+    """Return a service's address, or raise a ValueError that says what is right.
+
+    What can be registered, and so what is taken from a peer: a host to connect to.
+    """
+    address = check_host(
+        address,
+        what="an address",
+        instead="leave it out, or give None to have this host's filled in",
+    )
+    if is_wildcard(address):
+        raise ValueError(
+            f"{address!r:.80} is no address to connect to, it stands for every address of a host; "
+            "leave it out, or give None to have this host's filled in"
         )
     return address
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_wildcard(host: str) -> bool:
+    """Tell whether a host stands for every address, to listen on and not to connect to.
+
+    >>> is_wildcard("0.0.0.0"), is_wildcard("::"), is_wildcard("0.example")
+    (True, True, False)
+    """
+    # Nothing else can be one, and parsing what cannot would slow down each message of a peer.
+    if host[0] not in "0:":
+        return False
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def check_flag(flag: object, name: str) -> bool:
+    """Return a truth value, or raise a ValueError that says what is right."""
+    if type(flag) is not bool:
+        raise ValueError(f"{name} is True or False, got {flag!r:.80}")
+    return flag
 
 
 def check_port(port: object) -> int:

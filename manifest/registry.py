@@ -33,6 +33,8 @@ from .records import (
     Record,
     Service,
     check_address,
+    check_flag,
+    check_host,
     check_id,
     check_port,
     key_of,
@@ -88,6 +90,8 @@ class Manifest:
         self._changed = trio.Event()
         self._ids = 0
         self._waiting: dict[str, _Waiting] = {}
+        # What was registered without an address, to be written again with it once it is known.
+        self._addressless: dict[str, Record] = {}
         self._own_address: str | None = None
         self._past = Traffic()
         self.refused = 0
@@ -129,9 +133,10 @@ class Manifest:
         Checkpoints always; cancelled, it leaves nothing bound.
         """
         self._check_open()
+        _check_order("listen", port, host)
         if port != 0 or type(port) is not int:
             check_port(port)
-        check_address(host)
+        check_host(host)
         await trio.lowlevel.checkpoint()
         for listener in tuple(self._unbinding):
             await listener._unbound.wait()
@@ -156,7 +161,8 @@ class Manifest:
         `Link.wait_synced`. ValueError for a port or host that cannot be one.
         """
         self._check_open()
-        link = Link(self, Address(check_address(host), check_port(port)), dialled=True)
+        _check_order("connect", port, host)
+        link = Link(self, Address(check_host(host), check_port(port)), dialled=True)
         self._links[link] = None
         self._nursery.start_soon(self._run_link, link)
         return link
@@ -182,17 +188,23 @@ class Manifest:
 
         `role` is "name@version" or "name"; or a mapping with role, id, address, port and
         persistent, whose other keys are data. `data` is a small JSON-like mapping. `address` is
-        this host's where it is left out and known; None waits until it is known and registers
-        then. `id` is a shared name: registering it anew updates it, and takes it over from another
-        manifest; without one an id is made that this manifest alone can write. `persistent`
-        services outlive their owner. ValueError for anything malformed or too large, `NotOwner`
-        for an id that is bound to another manifest.
+        this host's where it is left out: where that is not known yet, the service is registered
+        without one, and written again as soon as it is. None waits until it is known and registers
+        then. `id` is a shared name, which this takes over from another manifest; without one an id
+        is made that this manifest alone can write. Registering an id anew replaces all that was
+        said of it: what is left out is not kept. `persistent` services outlive their owner.
+        ValueError for anything malformed or too large, `NotOwner` for an id that is bound to
+        another manifest.
         """
         self._check_open()
+        check_flag(persistent, "persistent")
+        if data is not None and not isinstance(data, Mapping):
+            raise ValueError(f"data is a mapping such as {{'zone': 'eu'}}, got {data!r:.80}")
         if isinstance(role, Mapping):
             given = structure_role(role)
             data = {**given.data, **(data or {})}
-            role, id, persistent = given.role, id or given.id, persistent or given.persistent
+            role, persistent = given.role, persistent or given.persistent
+            id = given.id if id is None else id
             port = given.port if port is None else port
             if isinstance(address, _Unset) and given.has_address:
                 address = given.address
@@ -202,8 +214,6 @@ class Manifest:
             raise NotOwner(
                 f"the id {key} is bound to the manifest {owner_of(key)}: choose another id"
             )
-        if data is not None and not isinstance(data, Mapping):
-            raise ValueError(f"data is a mapping such as {{'zone': 'eu'}}, got {data!r:.80}")
         record = Record(
             role,
             self._own_address
@@ -212,7 +222,7 @@ class Manifest:
             None if port is None else check_port(port),
             pack_data(data or {}),
         )
-        waits = address is None and record.address is None
+        waits = record.address is None
         # Whatever the address turns out to be, there must be room for it.
         size, limit = record.size(key) + waits * _ADDRESS_BYTES, self._options.limits.record_bytes
         if size > limit:
@@ -220,10 +230,12 @@ class Manifest:
                 f"a service has at most {limit} bytes (id, role, address and data together), got "
                 f"{size}: keep large things elsewhere and register where"
             )
-        self._waiting.pop(key, None)
-        if waits:
+        self._forget_what_waits(key)
+        if waits and address is None:
             self._waiting[key] = _Waiting(key, record)
             return self._service_in_waiting(key)
+        if waits:
+            self._addressless[key] = record
         service = self.replica.write(key, record)
         self.gossip(urgent=True)
         return service
@@ -264,6 +276,11 @@ class Manifest:
         self._check_open()
         if port is not None:
             check_port(port)
+        if service is not None and not isinstance(service, Service):
+            raise ValueError(
+                f"free(service) takes what register returned, got {service!r:.80}; for an id say "
+                "free(id=...), for a port free(port=...)"
+            )
         if service is not None and id in (None, service.id):
             return self._free_first([key_of(service.id, persistent=service.persistent)], port)
         if service is None and id is not None:
@@ -303,9 +320,12 @@ class Manifest:
         """
         found = self.get(query)
         if not found:
-            raise ServiceNotFound(
-                f"no service matches {query!r}: await wait_for(...) waits until there is one"
+            advice = (
+                f"the manifest {self.id} is closed"
+                if self._closing
+                else "await wait_for(...) waits until there is one"
             )
+            raise ServiceNotFound(f"no service matches {query!r:.80}: {advice}")
         longest_ago = min(self._picks.get(id, 0) for id in found)
         ids = [id for id in found if self._picks.get(id, 0) == longest_ago]
         id = ids[self.environment.random.randrange(len(ids))]
@@ -369,6 +389,7 @@ class Manifest:
             for listener in tuple(self._listeners):
                 listener.close()
             self._waiting.clear()
+            self._addressless.clear()
             self.replica.leave()
             with trio.move_on_after(self._options.timeouts.close):
                 await self._say_goodbye()
@@ -428,7 +449,7 @@ class Manifest:
             check_address(host)
         except ValueError:
             return
-        if len(host.encode()) > _ADDRESS_BYTES or Address(host, 0).is_wildcard:
+        if len(host.encode()) > _ADDRESS_BYTES:
             return
         self._own_address = host
         self._register_waiting()
@@ -552,13 +573,21 @@ class Manifest:
 
     def _register_waiting(self) -> None:
         waiting, self._waiting = self._waiting, {}
-        for each in waiting.values():
-            self.replica.write(each.key, attrs.evolve(each.record, address=self._own_address))
-        if waiting:
+        addressless, self._addressless = self._addressless, {}
+        records = {key: record for key, record in addressless.items() if self.replica.holds(key)}
+        records.update((each.key, each.record) for each in waiting.values())
+        for key, record in records.items():
+            self.replica.write(key, attrs.evolve(record, address=self._own_address))
+        if records:
             self.gossip(urgent=True)
 
+    def _forget_what_waits(self, key: str) -> bool:
+        """Forget what waits for an address under a key; return whether it is not even there yet."""
+        self._addressless.pop(key, None)
+        return self._waiting.pop(key, None) is not None
+
     def _free_if_mine(self, key: str) -> None:
-        if self._waiting.pop(key, None) is None and self.replica.holds(key):
+        if not self._forget_what_waits(key) and self.replica.holds(key):
             self.replica.free(key)
             self.gossip(urgent=True)
 
@@ -590,8 +619,9 @@ class Manifest:
             if service is None or port not in (None, service.port):
                 continue
             if waits:
-                del self._waiting[key]
+                self._forget_what_waits(key)
             elif service.owner == self.id or service.persistent:
+                self._forget_what_waits(key)
                 self.replica.free(key)
                 self.gossip(urgent=True)
             else:
@@ -609,3 +639,12 @@ class Manifest:
         if service is None or service.persistent or service.owner == self.id:
             return service
         return service if self.replica.leases.believes(service.owner) else None
+
+
+def _check_order(call: str, port: object, host: object) -> None:
+    """Refuse a host and a port that were given the other way round."""
+    if isinstance(port, str) and type(host) is int:
+        raise ValueError(
+            f"{call} takes the port first, as in {call}({host}, {port!r:.80}), got "
+            f"{call}({port!r:.80}, {host})"
+        )

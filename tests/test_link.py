@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 import manifest
 from manifest import Link, LinkState, Manifest, open_manifest
-from manifest.errors import LinkError
+from manifest.errors import LinkError, LinkRefused
 from manifest.frames import frame
 from manifest.messages import Bye, Gossip, Hello, Synced
 from manifest.testing import Conditions, SimulatedNetwork
@@ -451,6 +451,50 @@ async def test_waiting_for_a_synced_link_returns(autojump_clock: MockClock) -> N
         now = trio.current_time()
         await link.wait_synced()
         assert trio.current_time() == now
+
+
+async def test_waiting_for_a_refused_link_raises(autojump_clock: MockClock) -> None:
+    """`wait_synced` on a link that is or becomes refused says why, and the link dials on."""
+    network = SimulatedNetwork()
+    async with (
+        open_manifest(environment=network.host(A).environment(), cluster="blue") as a,
+        open_manifest(environment=network.host(B).environment(), cluster="red") as b,
+    ):
+        await a.listen()
+        link = b.connect(host=A)
+        refused = rf"^the link to {A}:3100 is refused: different clusters: .*\"blue\""
+        for _ in range(2):
+            with trio.fail_after(1), pytest.raises(LinkRefused, match=refused):
+                await link.wait_synced()
+        assert link.status.state is LinkState.REFUSED
+        dials = len(network.host(B).dials)
+        # While it dials again it may be mended: what counts is how that ends.
+        assert (await link.wait_changed()).state is LinkState.DIALLING
+        with trio.fail_after(1), pytest.raises(LinkRefused, match=refused):
+            await link.wait_synced()
+        assert len(network.host(B).dials) > dials
+        await a.aclose()
+        async with open_manifest(environment=network.host(A).environment(), cluster="red") as anew:
+            await anew.listen()
+            await state_of(link, LinkState.SYNCED)
+            await link.wait_synced()
+
+
+async def test_a_refusal_is_not_missed_by_who_wakes_late(autojump_clock: MockClock) -> None:
+    """A link that dials again by the time that a waiting task runs was refused all the same."""
+    network = SimulatedNetwork()
+    async with open_manifest(environment=network.host(A).environment()) as m:
+        link = m.connect(host=B)
+        async with trio.open_nursery() as nursery:
+
+            async def wait() -> None:
+                with pytest.raises(LinkRefused, match=r"is refused: not wanted$"):
+                    await link.wait_synced()
+
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            link._lost(LinkRefused("not wanted"))
+            link._become(LinkState.DIALLING)
 
 
 async def test_waiting_for_a_link_ends_with_the_manifest(autojump_clock: MockClock) -> None:

@@ -210,6 +210,13 @@ def test_what_cannot_be_advertised_is_refused(value: Any) -> None:
         )
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "0.0.0.0:3100", "::", "[::]:3100"])
+def test_what_stands_for_every_address_is_not_advertised(host: str) -> None:
+    """What others connect to is one address, and not the one that is listened on for all."""
+    with pytest.raises(ValueError, match=r"^advertise is what others connect to, and "):
+        parse_advertise(host)
+
+
 def test_options_are_values() -> None:
     """Options with the same settings are equal, and none can be changed afterwards."""
     assert Options(name="a") == Options(name="a") != Options(name="b")

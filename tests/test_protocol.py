@@ -782,7 +782,7 @@ def _fields(data: bytes) -> dict[str, object]:
         (
             {"retention": 100.0},
             {"retention": 200.0},
-            ("retention must be the same in the whole cluster", "100000", "200000"),
+            ("retention must be the same in the whole cluster", " 100 s at", " 200 s at"),
         ),
         (
             {"limits": Limits(record_bytes=1024)},

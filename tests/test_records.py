@@ -16,10 +16,12 @@ from manifest.records import (
     Record,
     Service,
     check_address,
+    check_host,
     check_id,
     check_port,
     id_of,
     is_persistent,
+    is_wildcard,
     key_of,
     owner_of,
     parse_role,
@@ -152,6 +154,28 @@ def test_what_is_no_address_is_refused(address: Any) -> None:
         f"an address is a host name or an IP address, got {address!r:.80}; leave it out, or give "
         "None to have this host's filled in"
     )
+
+
+@pytest.mark.parametrize(
+    "address", ["localhost:80", "10.0.0.1:80", "[::1]", "[::1]:80", "http://h", ":", "a:b:c", "::g"]
+)
+def test_an_address_has_no_port_in_it(address: str) -> None:
+    """A colon is right in an IPv6 address only, and the error says where the port goes."""
+    with pytest.raises(ValueError) as caught:
+        check_address(address)
+    assert str(caught.value) == (
+        "an address has a colon only if it is an IPv6 address, without brackets, got "
+        f"{address!r}; give the port as port=..."
+    )
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "0:0:0:0:0:0:0:0", "::0", "0::"])
+def test_an_address_is_one_to_connect_to(address: str) -> None:
+    """What stands for every address of a host can be listened on, and not be registered."""
+    assert check_host(address) == address
+    with pytest.raises(ValueError, match=f"^'{address}' is no address to connect to, "):
+        check_address(address)
+    assert not any(map(is_wildcard, ["0", "0.example", "::1", "0.0.0.1", "00.0.0.0.0"]))
 
 
 @pytest.mark.parametrize("port", [1, 80, 65535])

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
 from typing import Any
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock
@@ -36,6 +37,7 @@ from manifest import (
 from manifest.messages import Bye
 from manifest.network import Address
 from manifest.protocol import LinkProtocol
+from manifest.records import Record, key_of
 from manifest.replica import Replica
 from manifest.testing import Conditions, Host, SimulatedListener, SimulatedNetwork
 
@@ -753,10 +755,38 @@ async def test_listening_on_what_is_no_port(autojump_clock: MockClock, port: Any
             await m.listen(port=port)
         with pytest.raises(ValueError, match="a port is an integer"):
             m.connect(port=port)
-        with pytest.raises(ValueError, match="an address is"):
-            await m.listen(host="")
-        with pytest.raises(ValueError, match="an address is"):
-            m.connect(host="not a host")
+
+
+@pytest.mark.parametrize(
+    "host, problem",
+    [
+        ("", "^a host is a host name or an IP address, got ''$"),
+        ("not a host", "^a host is a host name or an IP address, got 'not a host'$"),
+        (None, "^a host is a host name or an IP address, got None$"),
+        ("localhost:3100", "^a host has a colon only if it is an IPv6 .*; give the port as port="),
+        ("[::1]", "without brackets"),
+    ],
+)
+async def test_what_is_no_host(autojump_clock: MockClock, host: Any, problem: str) -> None:
+    """What is no host is a ValueError for `listen` and `connect`, a port within it included."""
+    async with open_manifest(environment=alone()) as m:
+        with pytest.raises(ValueError, match=problem):
+            await m.listen(host=host)
+        with pytest.raises(ValueError, match=problem):
+            m.connect(host=host)
+        assert not m.links
+
+
+async def test_a_host_and_a_port_in_the_wrong_order(autojump_clock: MockClock) -> None:
+    """A host given in the place of the port is a ValueError that shows the right order."""
+    wrong: Any = ("localhost", 3100)
+    async with open_manifest(environment=alone()) as m:
+        with pytest.raises(
+            ValueError, match=r"^connect takes the port first, as in connect\(3100,"
+        ):
+            m.connect(*wrong)
+        with pytest.raises(ValueError, match=r"^listen takes the port first, as in listen\(3100,"):
+            await m.listen(*wrong)
 
 
 async def test_a_manifest_that_closes_while_it_binds(
@@ -828,6 +858,15 @@ BAD = [
     (("web", {"x": math.nan}), {}, "finite"),
     (("web",), {"port": 0}, "a port is"),
     (("web",), {"address": "a b"}, "an address is"),
+    (("web",), {"address": "foo:80"}, "an address has a colon only if .* give the port as port="),
+    (("web",), {"address": "0.0.0.0"}, "is no address to connect to"),
+    (("web",), {"address": "::"}, "is no address to connect to"),
+    (("web",), {"persistent": "yes"}, "persistent is True or False, got 'yes'"),
+    (("web",), {"persistent": None}, "persistent is True or False, got None"),
+    (({"role": "web"},), {"persistent": 0}, "persistent is True or False, got 0"),
+    (({"role": "web"}, [1]), {}, "data is a mapping"),
+    (({"role": "web"}, []), {}, "data is a mapping"),
+    (({"role": "web", "id": "x"},), {"id": ""}, "an id is"),
     (("web",), {"id": "*x"}, "an id is"),
     (("web", {"x": "y" * 20_000}), {}, "at most 16384 bytes"),
 ]
@@ -887,7 +926,6 @@ async def test_an_address_that_is_not_known_yet(autojump_clock: MockClock) -> No
         open_manifest(environment=network.host(B).environment()) as b,
     ):
         await a.listen()
-        assert b.register("without", port=80).address is None
         waiting = b.register("web", port=80, address=None)
         assert waiting.address is None
         assert b.get("web") == {}
@@ -896,6 +934,73 @@ async def test_an_address_that_is_not_known_yet(autojump_clock: MockClock) -> No
         assert (service.id, service.address, service.port) == (waiting.id, B, 80)
         assert await a.wait_for("web") == {service.id: service}
         assert b.register("web", address=None).address == B
+
+
+async def test_an_address_that_becomes_known_later(autojump_clock: MockClock) -> None:
+    """Left out while it is not known, the address is told to all as soon as it is, as an update."""
+    network = SimulatedNetwork()
+    events: list[Any] = []
+    async with (
+        open_manifest(environment=network.host(A).environment()) as a,
+        open_manifest(environment=network.host(B).environment()) as b,
+        trio.open_nursery() as nursery,
+    ):
+        await a.listen()
+        await nursery.start(follow, b, events)
+        early = b.register("web", {"zone": "eu"}, port=80)
+        lasting = b.register("db", port=81, id="db", persistent=True)
+        assert (early.address, lasting.address) == (None, None)
+        assert b.services() == {early.id: early, lasting.id: lasting}
+        await b.connect(host=A).wait_synced()
+        (web,) = b.get("web").values()
+        assert web == attrs.evolve(early, address=B)
+        assert b.get("db") == {"db": attrs.evolve(lasting, address=B)}
+        await until(lambda: a.services() == b.services())
+        await trio.testing.wait_all_tasks_blocked()
+        assert [each for each in events if isinstance(each, Updated)] == [
+            Updated(web, early),
+            Updated(b.services()["db"], lasting),
+        ]
+        # Once, and not with each further address.
+        b.learn_address("10.0.0.99")
+        assert b.get("web") == {web.id: web}
+        assert b.free(early) == web
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_address_comes_too_late_for_another_registration(
+    autojump_clock: MockClock,
+) -> None:
+    """What was freed, replaced, or taken over meanwhile is left as it is when the address comes."""
+    network = SimulatedNetwork()
+    (listener,) = await network.host(A).listen(A, 3100)
+    async with open_manifest(environment=network.host(B).environment()) as m:
+        freed = m.register("web", port=1)
+        assert m.free(freed) == freed
+        with m.registered("web", port=2):
+            pass
+        m.register("api", port=3, id="given")
+        given = m.register("api", port=3, id="given", address="10.0.0.9")
+        m.register("api", port=4, id="waits")
+        m.register("api", port=5, id="waits", address=None)
+        m.register("db", port=6, id="taken")
+        m.register("db", port=7, id="gone", persistent=True)
+        # A peer that does not say how it sees this host.
+        m.connect(host=A)
+        puppet = Puppet(await listener.accept())  # type: ignore[arg-type]
+        await puppet.greet()
+        while "taken" not in puppet.replica.map:
+            await puppet.hear()
+        taken = puppet.replica.write("taken", Record("db", "10.0.0.7", 8))
+        puppet.replica.free(key_of("gone", persistent=True))
+        await puppet.say()
+        await until(lambda: m.services().get("taken") == taken and "gone" not in m.services())
+        m.learn_address(B)
+        assert m.services()["waits"].address == B
+        assert m.services()["waits"].port == 5
+        assert m.get("api") == {"given": given, "waits": m.services()["waits"]}
+        assert m.get("db") == {"taken": taken}
+        assert m.get("web") == {}
 
 
 async def test_what_waits_can_be_freed(autojump_clock: MockClock) -> None:
@@ -942,6 +1047,8 @@ async def test_an_address_has_room_before_it_is_known(autojump_clock: MockClock)
         data = {"fill": "x" * 16_250}
         with pytest.raises(ValueError, match="at most 16384 bytes"):
             m.register("web", data, address=None)
+        with pytest.raises(ValueError, match="at most 16384 bytes"):
+            m.register("web", data)
         m.register("web", data, address=A)
 
 
@@ -1013,6 +1120,11 @@ async def test_what_to_free(autojump_clock: MockClock) -> None:
         assert m.free(id="db") == kept
         assert m.free(id="db") == shadow
         assert m.services() == {}
+        for no_service in ("at-2", 2, m.services()):
+            with pytest.raises(
+                ValueError, match=r"^free\(service\) takes .* say free\(id=\.\.\.\)"
+            ):
+                m.free(no_service)  # type: ignore[arg-type]
         for nothing in ({}, {"service": one, "id": "at-2"}):
             with pytest.raises(ValueError, match="say what to free"):
                 m.free(**nothing)  # type: ignore[arg-type]  # one of each at random
@@ -1129,7 +1241,7 @@ async def test_a_named_restart_displaces_at_once(
             network.host(C).clock.step(0.1)
             environment = network.host(C).environment()
             async with open_manifest(name="db-1", environment=environment) as new:
-                latter = new.register("db", port=2)
+                latter = new.register("db", port=2, address=C)
                 await new.connect(host=A).wait_synced()
                 await until(lambda: b.get("db") == {latter.id: latter}, within=0.2)
                 assert frees(events) == [("db", "replaced")]
@@ -1227,10 +1339,14 @@ async def test_picking_spreads_evenly(autojump_clock: MockClock) -> None:
         a.free(services[0])
         await until(lambda: len(b.get("web")) == 3)
         assert Counter(b.pick("web").port for _ in range(300)) == {2: 100, 3: 100, 4: 100}
-        with pytest.raises(ServiceNotFound, match="no service matches 'api'"):
+        with pytest.raises(ServiceNotFound, match=r"no service matches 'api': await wait_for\("):
             b.pick("api")
         with pytest.raises(LookupError):
             b.pick("web@^7")
+        await b.aclose()
+        # There is nothing to wait for any more.
+        with pytest.raises(ServiceNotFound, match=f"'api': the manifest {b.id} is closed$"):
+            b.pick("api")
 
 
 async def test_first_picks_differ_between_manifests(autojump_clock: MockClock) -> None:
@@ -1515,7 +1631,7 @@ async def test_a_machine_that_was_suspended_is_anchored_anew(
         link = b.connect(host=A)
         await until(lambda: link.status.state is LinkState.REFUSED)
         network.host(B).clock.step(3600)
-        await link.wait_synced()
+        await until(lambda: link.status.state is LinkState.SYNCED)
         assert any("anchored anew, moved by 3600.0 s" in text for text in caplog.messages)
         assert await until(lambda: a.get("web")) < 6
         b.free(theirs)

@@ -145,6 +145,12 @@ def test_a_word_of_hello_that_is_none_is_refused(field: str, value: object) -> N
     assert refusal(hello(**{field: value})).path == f"hello.{field}"
 
 
+@pytest.mark.parametrize("seen", ["10.0.0.1:80", "[::1]", "0.0.0.0", "::"])
+def test_an_address_that_could_not_be_registered_is_not_seen_either(seen: str) -> None:
+    """What a peer says of this host's address is held to the same as what can be registered."""
+    assert refusal(hello(seen=seen)).path == "hello.seen"
+
+
 @pytest.mark.parametrize(
     "field, most", [("cluster", 100), ("name", 100), ("listening", 300), ("seen", 255)]
 )
@@ -258,7 +264,9 @@ BAD_KEYS: tuple[Any, ...] = (
     f"{BOB}.1", f"{BOB}.0", "0" * 24 + ".7",
 )  # fmt: skip
 BAD_NODES: tuple[Any, ...] = ("", ANN[1:], ANN + "0", ANN.lower(), ANN + "\n", "G" * 24, 7, None)
-BAD_ADDRESSES: tuple[Any, ...] = ("", "a b", "a\n", "\u2029", "a" * 256, 1, None)
+BAD_ADDRESSES: tuple[Any, ...] = (
+    "", "a b", "a\n", "\u2029", "a" * 256, "h:80", "[::1]", "0.0.0.0", "::", 1, None,
+)  # fmt: skip
 BAD_NAMES: tuple[Any, ...] = ("", "a b", "\n", "a" * 101, 5, b"x", [])
 BAD_BYTES: tuple[Any, ...] = (None, "\x80", 1, [], {}, [128])
 NO_ROWS: tuple[Any, ...] = (None, {}, 5, "")
