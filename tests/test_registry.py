@@ -1888,6 +1888,51 @@ async def follow_frees(
                 into.append(event)  # noqa: PERF401 - read while it goes on
 
 
+@pytest.mark.parametrize("seconds", [1000, 4000, 10 * 86_400])
+async def test_clocks_that_were_set_forward_free_nothing(
+    autojump_clock: MockClock, seconds: float
+) -> None:
+    """However far all clocks were behind: whoever comes next has them all set right, unnoticed."""
+    network, seen = SimulatedNetwork(), list[Any]()
+    async with pair(network) as (a, b), trio.open_nursery() as nursery:
+        far = await nursery.start(opened, network.host(C).environment())
+        await b.listen()
+        await far.connect(host=B).wait_synced()
+        ms = (a, b, far)
+        for m in ms:
+            m.register("web", port=80)
+            m.register("kept", id=f"at-{m.id}", port=81)
+        await until(lambda: all(len(m.services()) == 8 for m in ms))
+        for m in ms:
+            await nursery.start(follow, m, seen)
+        await trio.sleep(600)
+        for host in (A, B, C, "10.0.0.4"):
+            network.host(host).clock.step(seconds)
+        async with open_manifest(environment=network.host("10.0.0.4").environment()) as visitor:
+            visitor.connect(host=A)
+            await until(lambda: len(visitor.services()) == 8)
+            await trio.sleep(60)
+            assert len(visitor.services()) == 8
+        await trio.sleep(3600)
+        assert all(len(m.services()) == 8 for m in ms)
+        assert frees(seen) == []
+        assert {m.replica.physical.now() // 1000 for m in ms} == {
+            network.host(A).clock.wall() // 1000
+        }
+        nursery.cancel_scope.cancel()
+
+
+async def opened(
+    environment: Environment,
+    *,
+    task_status: trio.TaskStatus[Manifest] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Open a manifest for as long as the task runs."""
+    async with open_manifest(environment=environment) as m:
+        task_status.started(m)
+        await trio.sleep_forever()
+
+
 async def test_what_is_renewed_is_never_freed(autojump_clock: MockClock) -> None:
     """Through five retentions live services stay, tombstones go, and nobody sees a renewal."""
     seen: list[Any] = []
