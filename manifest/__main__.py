@@ -19,7 +19,7 @@ def main() -> NoReturn:
     if missing:
         sys.stderr.write(
             f"manifest: the command line needs {' and '.join(missing)}: "
-            'install them with pip install "trio-manifest[cli]"\n'
+            'install them with pip install ".[cli]" in a checkout of it\n'
         )
         sys.exit(2)
     try:

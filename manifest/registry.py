@@ -58,7 +58,7 @@ _ADDRESS_BYTES = 255
 
 class _Unset:
     def __repr__(self) -> str:
-        return "this host's, if it is known"
+        return "this host's, once it is known"
 
 
 _UNSET: Final = _Unset()

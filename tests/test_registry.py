@@ -710,7 +710,7 @@ async def test_a_large_goodbye_is_taken_whole(autojump_clock: MockClock) -> None
 
 def test_the_signature_says_what_an_address_is_by_default() -> None:
     """In the signature of `register` the default of `address` is told in words."""
-    assert "address: 'str | _Unset | None' = this host's, if it is known" in str(
+    assert "address: 'str | _Unset | None' = this host's, once it is known" in str(
         inspect.signature(Manifest.register)
     )
 

@@ -17,12 +17,15 @@ import click
 
 from manifest.codec import JSON
 from manifest.network import Address
+from manifest.records import check_host, is_wildcard
 
 __all__ = [
     "PORT",
     "checked",
     "checked_data",
     "each_checked",
+    "parse_address",
+    "parse_host",
     "parse_pair",
     "parse_peer",
     "parse_seconds",
@@ -48,8 +51,9 @@ def parse_peer(text: str) -> Address:
     if match and text:
         bracketed, plain, digits = match.groups()
         port = PORT if digits is None else int(digits)
-        if 1 <= port <= 65535 and (bracketed is None or _is_ipv6(bracketed)):
-            return Address(bracketed or plain or "127.0.0.1", port)
+        host = bracketed or plain or "127.0.0.1"
+        if 1 <= port <= 65535 and _is_host(host) and (bracketed is None or _is_ipv6(bracketed)):
+            return Address(host, port)
     hint = f"; IPv6 goes in brackets, [{text}]:{PORT}" if _is_ipv6(text) else ""
     raise ValueError(
         f"{text!r:.80} is not HOST:PORT, such as db.example:{PORT}, 10.0.0.5 or [::1]:{PORT}, "
@@ -63,6 +67,43 @@ def _is_ipv6(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_host(text: str) -> bool:
+    try:
+        check_host(text)
+    except ValueError:
+        return False
+    return True
+
+
+def parse_host(text: str) -> str:
+    """Return a host to listen on; ValueError otherwise.
+
+    >>> parse_host("0.0.0.0"), parse_host("::1")
+    ('0.0.0.0', '::1')
+    """
+    if not _is_host(text):
+        raise ValueError(
+            f"{text!r:.80} is not a host name or an IP address, such as localhost, 10.0.0.5 or "
+            "::1; the port goes into --port"
+        )
+    return text
+
+
+def parse_address(text: str) -> str:
+    """Return the address of a service, which others connect to; ValueError otherwise.
+
+    >>> parse_address("db.example"), parse_address("2001:db8::1")
+    ('db.example', '2001:db8::1')
+    """
+    host = parse_host(text)
+    if is_wildcard(host):
+        raise ValueError(
+            f"{host} is no address to connect to, it stands for every address of a host; leave "
+            "--address out to have this host's"
+        )
+    return host
 
 
 def parse_seconds(text: str) -> float:

@@ -23,6 +23,7 @@ _MARKS = {
     StepState.RUNNING: ("now", "bold"),
     StepState.HELD: ("held", "green"),
     StepState.FAILED: ("FAILED", "bold red"),
+    StepState.INTERRUPTED: ("interrupted", "yellow"),
 }
 _STATES = {"up": "green", "cut off": "yellow", "killed": "red", "lost": "red"}
 

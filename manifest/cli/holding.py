@@ -23,6 +23,7 @@ from manifest.events import (
     Displaced,
     Event,
     Freed,
+    FreeReason,
     Registered,
     Updated,
 )
@@ -43,6 +44,7 @@ _LAST_WORDS = 1.0
 """Seconds for the last lines to be written, to a pipe that is perhaps not read."""
 _GRACE = 5.0
 """Seconds for a command to end of which nobody will look after any more."""
+_TAKEN_OVER = ": another manifest registered this id later, so this one holds nothing any more"
 
 
 @attrs.frozen(kw_only=True)
@@ -214,8 +216,18 @@ async def _report(output: Output, events: AsyncIterable[Event], manifest: Manife
         match event:
             case Registered(service) | Updated(service) | Freed(service):
                 if service.owner == manifest.id:
-                    await output.event(event)
+                    await output.event(event, _because(event, manifest))
             case Connected() | Disconnected() | Displaced():
                 await output.event(event)
             case _:
                 pass
+
+
+def _because(event: Event, manifest: Manifest) -> str:
+    """Return what a name that was taken over means, to be said behind the event."""
+    match event:
+        case Freed(_, FreeReason.REPLACED) if manifest.statistics().displaced_by is None:
+            return _TAKEN_OVER
+        case _:
+            # That a manifest is displaced is told by an event of its own.
+            return ""

@@ -11,7 +11,7 @@ from manifest.events import Accepted, Connected, Disconnected, Displaced, Synced
 from manifest.network import Address
 from manifest.structure import to_json
 
-from .arguments import PORT, each_checked, parse_peer
+from .arguments import PORT, checked, each_checked, parse_host, parse_peer
 from .running import run_lasting
 from .settings import Settings, describes_a_manifest, timeout_option
 from .statuses import FOUND, NOT_FOUND, PIPE_CLOSED, USAGE, Failure
@@ -60,6 +60,7 @@ connect_option = click.option(
     metavar="HOST",
     default="0.0.0.0",
     show_default=True,
+    callback=checked(parse_host),
     help="The address or host name to listen on.",
 )
 @connect_option
@@ -90,8 +91,6 @@ async def _listen(
                 NOT_FOUND,
                 f"cannot listen on {address}: {why}; choose another --host or --port (0 for any)",
             ) from None
-        except ValueError as error:
-            raise click.UsageError(str(error)) from None
         bound = [str(each) for each in listener.addresses]
         await output.fact(
             "listening",

@@ -16,6 +16,7 @@ import click
 import trio
 
 from manifest.codec import JSON
+from manifest.environment import Environment
 from manifest.network import Address
 from manifest.query import parse_query
 from manifest.records import Service
@@ -36,6 +37,8 @@ _STATUSES = (
     (UNREACHABLE, "nobody answers there, or one side refuses the other"),
 )
 _INTERRUPTED = ("128 + n", "signal n ended it")
+_MOST_TOLD = 5
+"""How much of what there is instead is told."""
 
 
 @attrs.frozen
@@ -63,6 +66,32 @@ class Asked:
         """Tell whether a service is what is looked for."""
         return parse_query(self.query).matches(service)
 
+    def there_is(self, manifest: Manifest) -> str:
+        """Return what there is instead, with what keeps it from matching, where none does.
+
+        Nothing, or a clause for the end of a sentence.
+        """
+        named = manifest.get({"name": parse_query(self.query).name}).values()
+        nearest = manifest.get(str(self.role)).values()
+        texts = [self._unlike(service) for service in nearest] or [each.role for each in named]
+        distinct = list(dict.fromkeys(texts))
+        more = f" and {len(distinct) - _MOST_TOLD} more" if len(distinct) > _MOST_TOLD else ""
+        told = ", ".join(map(printable, distinct[:_MOST_TOLD]))
+        return f"; there is {told}{more}" if distinct else ""
+
+    def _unlike(self, service: Service) -> str:
+        """Return the role of a service, and what it says where something else is asked for."""
+        data = service.data
+        unlike = [
+            key
+            for key, value in self.data.items()
+            if not parse_query({"data": {key: value}}).matches(service)
+        ]
+        others = data_text({key: data[key] for key in unlike if key in data})
+        lacking = " and ".join(key for key in unlike if key not in data)
+        clauses = (others and f"with {others}", lacking and f"without {lacking}")
+        return " ".join([service.role, *filter(None, clauses)])
+
     def __str__(self) -> str:
         return f"{printable(str(self.role))} {data_text(self.data)}".rstrip()
 
@@ -79,7 +108,9 @@ def where_option(command: Callable[..., int]) -> Callable[..., int]:
 
 
 _pick_option = click.option(
-    "--pick", is_flag=True, help="Print the host:port of one that matches, any of them."
+    "--pick",
+    is_flag=True,
+    help="Print the host:port of one that matches, any of those that have both.",
 )
 
 
@@ -155,12 +186,9 @@ async def _query(
         if manifest.get(asked.query):
             await _print_found(settings, manifest, asked, pick)
             return FOUND
-        others = manifest.get({"name": parse_query(asked.query).name})
-        roles = list(dict.fromkeys(service.role for service in others.values()))
-        there = f"; there is {', '.join(map(printable, roles[:5]))}" if roles else ""
-        more = f" and {len(roles) - 5} more" if len(roles) > 5 else ""
         raise Failure(
-            NOT_FOUND, f"no service matches {asked} at {link.status.address}{there}{more}"
+            NOT_FOUND,
+            f"no service matches {asked} at {link.status.address}{asked.there_is(manifest)}",
         )
 
 
@@ -205,19 +233,24 @@ def wait(
 async def _wait(
     settings: Settings, peer: Address, asked: Asked, pick: bool, timeout: float | None
 ) -> int:
-    async with settings.open() as manifest:
+    async with settings.open() as manifest, manifest.events() as events:
         link = manifest.connect(peer.port, peer.host)
         began = trio.current_time()
         await reach(link, timeout)
         deadline = math.inf if timeout is None else began + timeout
         with trio.move_on_at(deadline):
-            await manifest.wait_for(asked.query)
+            while not (_reachable(manifest, asked) if pick else manifest.get(asked.query)):
+                await anext(events)
             await _print_found(settings, manifest, asked, pick)
             return FOUND
-        raise Failure(
-            NOT_FOUND,
-            f"no service matched {asked} at {link.status.address} within {timeout:g} s",
-        )
+        within = f"at {link.status.address} within {timeout:g} s"
+        if manifest.get(asked.query):
+            raise Failure(
+                NOT_FOUND,
+                f"no service matching {asked} could be connected to {within}: "
+                f"{_what_they_lack(manifest, asked)}",
+            )
+        raise Failure(NOT_FOUND, f"no service matched {asked} {within}{asked.there_is(manifest)}")
 
 
 async def _print_found(settings: Settings, manifest: Manifest, asked: Asked, pick: bool) -> None:
@@ -226,8 +259,32 @@ async def _print_found(settings: Settings, manifest: Manifest, asked: Asked, pic
         found = list(manifest.get(asked.query).values())
         await output.services(found, f"{len(found)} matching {asked}")
         return
-    service = manifest.pick(asked.query)
+    reachable = _reachable(manifest, asked)
+    if not reachable:
+        raise Failure(
+            NOT_FOUND, f"there is nothing to connect to: {_what_they_lack(manifest, asked)}"
+        )
+    service = Environment().random.choice(reachable)
     if settings.json:
         await output.services([service], "")
     else:
         await output.text(at(service))
+
+
+def _is_reachable(service: Service) -> bool:
+    return service.address is not None and service.port is not None
+
+
+def _reachable(manifest: Manifest, asked: Asked) -> list[Service]:
+    """Return the services that match and say where to connect to."""
+    return [service for service in manifest.get(asked.query).values() if _is_reachable(service)]
+
+
+def _what_they_lack(manifest: Manifest, asked: Asked) -> str:
+    """Return why none of those that match can be connected to."""
+    lacks = [
+        f"{service.role} ({service.id}) has no {'port' if service.port is None else 'address'}"
+        for service in manifest.get(asked.query).values()
+    ]
+    more = f" and {len(lacks) - _MOST_TOLD} more" if len(lacks) > _MOST_TOLD else ""
+    return printable(", ".join(lacks[:_MOST_TOLD])) + more

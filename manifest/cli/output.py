@@ -74,13 +74,14 @@ class Output:
         else:
             await self.text(columns([COLUMNS, *map(row, services)]))
 
-    async def event(self, event: Event) -> None:
-        """Write an event as one line."""
+    async def event(self, event: Event, because: str = "") -> None:
+        """Write an event as one line, for people with what it means behind it."""
         if self.json:
             fact = to_json(event)
             await self.fact(fact.pop("event"), "", fact)
         else:
-            await self.fact(*describe(event, brief=self.is_terminal), {})
+            word, about = describe(event, brief=self.is_terminal)
+            await self.fact(word, about + because, {})
 
     async def fact(self, word: str, about: str, fact: dict[str, Any]) -> None:
         """Write what has happened, now, as one line: in a word and what it is about, or as JSON."""

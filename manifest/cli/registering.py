@@ -11,7 +11,7 @@ from manifest.errors import NotOwner
 from manifest.events import Freed, FreeReason
 from manifest.network import Address
 
-from .arguments import checked_data
+from .arguments import checked, checked_data, parse_address
 from .child import free_port
 from .holding import Command, Wanted, confirm, hold, hold_beside, leave_behind
 from .listening import connect_option
@@ -62,11 +62,13 @@ __all__ = ["free", "register"]
     "--port",
     metavar="PORT",
     type=click.IntRange(1, 65535),
-    help="The service's port. With a command, any free one by default; it is in $PORT.",
+    help="The service's port; without one and without a command it is registered with none, and "
+    "nobody can --pick it. With a command, any free one by default; it is in $PORT.",
 )
 @click.option(
     "--address",
     metavar="HOST",
+    callback=checked(parse_address),
     help="The service's address; this host's, as the peer sees it, by default.",
 )
 @click.option(
@@ -76,7 +78,12 @@ __all__ = ["free", "register"]
     callback=checked_data,
     help="What else to say of it (KEY:=JSON for what is not text); may be repeated.",
 )
-@click.option("--id", metavar="ID", help="A shared name; the last to register it has it.")
+@click.option(
+    "--id",
+    metavar="ID",
+    help="A shared name; the last to register it has it. Whoever had it before holds nothing from "
+    "then on, and is told so; it goes on, as does its command, and does not take the name back.",
+)
 @click.option(
     "--persistent",
     is_flag=True,

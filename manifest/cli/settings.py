@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -127,10 +128,7 @@ def describes_a_manifest(*, lasting: bool) -> Callable[[Callable[..., int]], Cal
             given = {key: arguments.pop(key) for key in taken if key in arguments}
             if "advertise" in arguments:
                 given["advertise"] = arguments.pop("advertise")
-            try:
-                Options(**given)
-            except ValueError as error:
-                raise click.UsageError(str(error)) from None
+            _check(given)
             set_up_logging(verbose)
             return command(settings=Settings(given, json), **arguments)
 
@@ -139,6 +137,35 @@ def describes_a_manifest(*, lasting: bool) -> Callable[[Callable[..., int]], Cal
         return call
 
     return decorate
+
+
+def _check(given: Mapping[str, Any]) -> None:
+    """Refuse what `open_manifest` would, in terms of the options that the command has."""
+    if "heartbeat_interval" not in given:
+        # It has no options for its own heartbeat, on which the least depends.
+        least = 2 * Options().lease
+        if given["retention"] < least:
+            raise click.UsageError(
+                f"--retention must be at least {least:g} seconds, got {given['retention']:g}; give "
+                "that of the manifest that you ask"
+            )
+    try:
+        Options(**given)
+    except ValueError as error:
+        raise click.UsageError(_in_options(str(error), given)) from None
+
+
+def _in_options(complaint: str, given: Mapping[str, Any]) -> str:
+    """Return a complaint about arguments of `open_manifest` as one about options.
+
+    >>> _in_options("retention must be more than heartbeat_interval, got 1 s", {"retention": 1.0})
+    '--retention must be more than heartbeat_interval, got 1 s'
+    """
+    # What was given stands at the end, and is left as it is.
+    what, got, value = complaint.partition(", got ")
+    for name in given:
+        what = re.sub(rf"\b{name}\b", f"--{name.replace('_', '-')}", what)
+    return f"{what}{got}{value}"
 
 
 def peer_argument(command: Callable[..., int]) -> Callable[..., int]:

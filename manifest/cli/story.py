@@ -30,6 +30,7 @@ class StepState(enum.Enum):
     RUNNING = "running"
     HELD = "held"
     FAILED = "failed"
+    INTERRUPTED = "interrupted"
 
 
 @attrs.define(eq=False)
@@ -46,8 +47,8 @@ class Step:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has held or failed."""
-        return self.state in (StepState.HELD, StepState.FAILED)
+        """Whether it has held or failed, or was interrupted."""
+        return self.state not in (StepState.WAITING, StepState.RUNNING)
 
 
 class Story:
@@ -73,7 +74,10 @@ class Story:
         )
 
     async def run(self, tell: Callable[[Step], Awaitable[None]]) -> bool:
-        """Do the steps, and tell of each that is over; return whether all held."""
+        """Do the steps, and tell of each that is over; return whether all held.
+
+        Cancelled, it leaves the step that was under way as one that was interrupted.
+        """
         for step in self.steps:
             step.state = StepState.RUNNING
             began = trio.current_time()
@@ -84,7 +88,11 @@ class Story:
             except StepFailed as error:
                 step.state = StepState.FAILED
                 step.failure = str(error)
-            step.milliseconds = (trio.current_time() - began) * 1000
+            except trio.Cancelled:
+                step.state = StepState.INTERRUPTED
+                raise
+            finally:
+                step.milliseconds = (trio.current_time() - began) * 1000
             await tell(step)
             if step.state is StepState.FAILED:
                 return False

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 
 import trio
 
+from manifest.errors import LinkRefused
 from manifest.link import Link, LinkState
 from manifest.network import Address
 from manifest.registry import Manifest
@@ -53,17 +55,28 @@ async def reach(link: Link, seconds: float | None) -> None:
 
 
 async def tell_if_absent(link: Link, seconds: float) -> None:
-    """Log a warning where a peer is not there within `seconds`; it is still dialled after that."""
-    with trio.move_on_after(seconds):
-        await link.wait_synced()
-        return
+    """Log a warning where a peer is not there within `seconds`, or refuses or is refused.
+
+    It is still dialled after that.
+    """
+    when = ""
+    try:
+        with trio.move_on_after(seconds) as waiting:
+            await link.wait_synced()
+        if not waiting.cancelled_caught:
+            return
+        when = f" within {seconds:g} s"
+    except LinkRefused:
+        pass
     logging.getLogger("manifest").warning(
-        "no link to %s within %g s: %s; still trying", link.status.address, seconds, _reason(link)
+        "no link to %s%s: %s; still trying", link.status.address, when, _reason(link)
     )
 
 
 def _reason(link: Link) -> str:
-    return printable(link.status.reason or "no answer")
+    reason = printable(link.status.reason or "no answer")
+    # What a peer asks to be opened with, in terms of the options that say so here.
+    return re.sub(r"\bopen both with one (cluster|retention)=$", r"give both the same --\1", reason)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -70,18 +71,26 @@ def at(service: Service) -> str:
 
 
 def data_text(data: Mapping[str, JSON]) -> str:
-    """Return data in the way in which `--data` takes it, or as near as reads well.
+    """Return data as words that a shell hands to `--data` and `--where` as they are.
 
-    >>> data_text({"zone": "eu", "weight": 10, "note": "two words"})
-    'zone=eu weight=10 note="two words"'
+    >>> print(data_text({"zone": "eu", "weight": 10, "note": "two words", "up": [1, "a"]}))
+    zone=eu weight:=10 'note=two words' 'up:=[1,"a"]'
     """
-    return " ".join(f"{_word(key)}={_word(value)}" for key, value in data.items())
+    return " ".join(_pair(key, value) for key, value in data.items())
 
 
-def _word(value: JSON) -> str:
-    if isinstance(value, str) and value and value.isprintable() and not set(value) & set(" \"'"):
-        return value
-    return printable(json.dumps(value, ensure_ascii=False))
+def _pair(key: str, value: JSON) -> str:
+    # `a:=x` is read as JSON, and so the text x under `a:` is written as JSON, too.
+    if isinstance(value, str) and value.isprintable() and not key.endswith(":"):
+        text = f"{printable(key)}={value}"
+    else:
+        value_text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        escaped = "".join(
+            each if each.isprintable() else json.dumps(each)[1:-1].replace("\x7f", r"\u007f")
+            for each in value_text
+        )
+        text = f"{printable(key)}:={escaped}"
+    return shlex.quote(text)
 
 
 def short(id: str) -> str:

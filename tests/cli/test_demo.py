@@ -21,7 +21,7 @@ from manifest.cli.app import run
 from manifest.cli.mesh import Gone, Mesh, Node, StepFailed, open_mesh
 from manifest.cli.proxy import Proxy
 from manifest.cli.story import Story, _check_reasons
-from tests.cli.processes import PATIENCE
+from tests.cli.processes import PATIENCE, cli
 from tests.cli.test_running import on_a_terminal, read_all
 
 Captured = pytest.CaptureFixture[str]
@@ -56,7 +56,7 @@ def test_the_demo_holds_what_it_promises(capfd: Captured) -> None:
 
 
 def test_ctrl_c_ends_the_demo_and_all_that_it_started() -> None:
-    """On a terminal the demo is a live table; Ctrl-C ends it, and no process is left."""
+    """On a terminal the demo is a live table; Ctrl-C ends it, which it says; no process is left."""
     process, terminal = on_a_terminal("demo", "--timeout=60", measured=True)
     with process:
         text = ""
@@ -66,10 +66,22 @@ def test_ctrl_c_ends_the_demo_and_all_that_it_started() -> None:
         assert process.end(signal.SIGINT) == 130
         text += read_all(terminal)
         assert process.err.rest() == []
+    *_, table, last = text.rsplit("Step", 1)
+    assert re.search(r" ms   \S*interrupted", table + last)
+    assert re.search(r"Interrupted after \d+\.\d s: [3-8] of 9 steps held by then\.\s*$", last)
     assert all(f"n{number} " in text for number in range(1, 6))
     assert all(step in text for step in STEPS)
     assert len(nodes) == 5
     assert not any(map(runs, nodes))
+
+
+def test_a_demo_that_is_interrupted_says_so_to_programs_too() -> None:
+    """With --json the last line of a demo that was interrupted is not that of one that is over."""
+    with cli("demo", "--timeout=60", "--json", measured=True) as process:
+        process.out.expect('"step": "link"')
+        assert process.end(signal.SIGTERM) == 143
+        fact = json.loads(process.out.rest()[-1])
+        assert (fact["event"], fact["held"], fact["interrupted"]) == ("demo", False, True)
 
 
 def test_a_step_that_does_not_hold_fails_the_demo(

@@ -55,6 +55,8 @@ def test_listen_warns_of_what_is_not_as_it_should_be(stocked: Registry) -> None:
         "--timeout=0.5", measured=True,
     ) as listening:  # fmt: skip
         listening.err.expect("different clusters: ")
+        listening.err.expect(f"manifest: warning: no link to {stocked.peer}: ")
+        assert listening.err.kept[-1].endswith("; give both the same --cluster; still trying")
         listening.err.expect("manifest: warning: no link to 127.0.0.1:1 within 0.5 s: ")
         assert listening.err.kept[-1].endswith("; still trying")
         assert listening.end(signal.SIGTERM) == 0
@@ -86,7 +88,7 @@ def test_a_port_in_use(capfd: Captured) -> None:
     "host, status, message",
     [
         ("192.0.2.1", 1, "Error: cannot listen on 192.0.2.1:3100: Cannot assign requested address"),
-        ("a b", 2, "an address is a host name or an IP address, got 'a b'"),
+        ("a b", 2, "'a b' is not a host name or an IP address, such as localhost"),
     ],
 )
 def test_a_host_that_is_not_ours(host: str, status: int, message: str, capfd: Captured) -> None:

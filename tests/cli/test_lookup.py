@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from manifest.cli.app import run
+from manifest.cli.lookup import _is_reachable
 from manifest.cli.output import Output
 from tests.cli.processes import Process, Registry, cli
+from tests.cli.test_wording import a_service
 
 Captured = pytest.CaptureFixture[str]
 
@@ -38,7 +40,7 @@ def test_show_prints_aligned_columns(stocked: Registry, capfd: Captured) -> None
     assert all(row[id_at - 1] == " " for row in rows)
     assert all(row[id_at:].startswith((stocked.id, "primary")) for row in rows)
     assert "[2001:db8::5]:8003" in rows[2]
-    assert rows[4].endswith("zone=eu weight=10")
+    assert rows[4].endswith("zone=eu weight:=10")
 
 
 def test_show_prints_json_lines(stocked: Registry, capfd: Captured) -> None:
@@ -64,7 +66,7 @@ def test_show_draws_a_table_on_a_terminal(
     text = capfd.readouterr().out
     assert f"{stocked.id[:8]}….1" in text
     assert stocked.id not in text
-    assert r'red="\u001b[31m"' in text
+    assert r"""'red:="\u001b[31m"'""" in text
     assert f"5 services at {stocked.peer}" in text
 
 
@@ -107,8 +109,22 @@ def test_query_finds_what_matches(
     [
         (["api"], "Error: no service matches api at {}\n"),
         (["web@3"], "Error: no service matches web@3 at {}; there is web@2.0.0, web@1.10.0"),
-        (["db", "--where", "a=b c"], 'Error: no service matches db a="b c" at {}; there is db\n'),
-        (["web", "--where", "weight=10"], "Error: no service matches web weight=10 at {}; there"),
+        (["db", "--where", "a=b c"], "Error: no service matches db 'a=b c' at {}; there is db"),
+        (
+            ["web@^1", "--where", "weight=10"],
+            "Error: no service matches web@^1 weight=10 at {}; there is web@1.10.0 with weight:=20",
+        ),
+        (
+            ["web", "--where", "zone=eu", "--where", "weight:=20"],
+            (
+                "Error: no service matches web zone=eu weight:=20 at {}; there is web@2.0.0 "
+                "without zone and weight, web@1.10.0 with zone=us, web@1.2.3 with weight:=10\n"
+            ),
+        ),
+        (
+            ["web@3", "--where", "zone=eu"],
+            "Error: no service matches web@3 zone=eu at {}; there is web@2.0.0, web@1.10.0, ",
+        ),
     ],
 )  # fmt: skip
 def test_query_says_what_there_is_instead(
@@ -137,6 +153,43 @@ def test_pick_prints_one_address(stocked: Registry, capfd: Captured) -> None:
     assert [fact["name"] for fact in facts(capfd)] == ["web"]
 
 
+def test_pick_takes_only_what_can_be_connected_to(own: Registry, capfd: Captured) -> None:
+    """--pick leaves out what has no port or no address, and says so where there is nothing else."""
+    portless = own.register("api@1.0.0", id="portless", address="10.0.0.9")
+    assert run(["query", own.peer, "api", "--pick"]) == 1
+    out, err = capfd.readouterr()
+    assert (out, err) == (
+        "",
+        f"Error: there is nothing to connect to: api@1.0.0 ({portless}) has no port\n",
+    )
+    assert run(["query", own.peer, "api", "--pick", "--json"]) == 1
+    assert run(["wait", own.peer, "api", "--pick", "--timeout=0.5"]) == 1
+    assert capfd.readouterr().err.endswith(
+        f"Error: no service matching api could be connected to at {own.peer} within 0.5 s: "
+        f"api@1.0.0 ({portless}) has no port\n"
+    )
+    for number in range(6):
+        own.register(f"api@2.0.{number}", port=80)
+    with cli("wait", own.peer, "many", "--pick", measured=True) as waiting:
+        own.register("many", id="first")
+        own.register("many@1.0.0", port=81, address="10.0.0.8")
+        assert waiting.out.expect("10.0.0.8:81")
+        assert waiting.end() == 0
+    for _ in range(3):
+        assert run(["query", own.peer, "api", "--pick"]) == 0
+        assert lines(capfd) == ["127.0.0.1:80"]
+    for number in range(7):
+        own.register(f"db@1.{number}.0", address="10.0.0.9")
+    assert run(["query", own.peer, "db", "--pick"]) == 1
+    assert capfd.readouterr().err.endswith(") has no port and 2 more\n")
+
+
+def test_what_has_no_address_is_not_picked() -> None:
+    """A service may be registered before its address is known."""
+    service = a_service(None, 80)
+    assert not _is_reachable(service)
+
+
 def test_wait_returns_at_once_where_it_is_there(stocked: Registry, capfd: Captured) -> None:
     """What is there already need not be waited for, with a timeout or without."""
     assert run(["wait", stocked.peer, "web@^1", "--where", "zone=eu"]) == 0
@@ -150,6 +203,10 @@ def test_wait_gives_up_in_time(stocked: Registry, capfd: Captured) -> None:
     assert run(["wait", stocked.peer, "api@^2", "--timeout", "0.5"]) == 1
     assert capfd.readouterr().err == (
         f"Error: no service matched api@^2 at {stocked.peer} within 0.5 s\n"
+    )
+    assert run(["wait", stocked.peer, "web", "--where", "weight=10", "--timeout", "0.5"]) == 1
+    assert capfd.readouterr().err.startswith(
+        f"Error: no service matched web weight=10 at {stocked.peer} within 0.5 s; there is web@2"
     )
 
 
@@ -191,6 +248,7 @@ def test_another_cluster(stocked: Registry, capfd: Captured) -> None:
     _, err = capfd.readouterr()
     assert err.startswith(f"Error: no link to {stocked.peer}: ")
     assert 'is of "other"' in err
+    assert err.endswith("; give both the same --cluster\n")
     assert err.count("\n") == 1
 
 
@@ -198,7 +256,10 @@ def test_another_retention(stocked: Registry, capfd: Captured) -> None:
     """Retention is the same in the whole cluster, and --retention says which it is."""
     assert run(["show", stocked.peer, "--retention", "60", "-v"]) == 3
     _, err = capfd.readouterr()
-    assert "retention must be the same in the whole cluster" in err
+    assert "retention must be the same in the whole cluster: " in err
+    assert " 60 s at " in err
+    assert " 3600 s at " in err
+    assert "; give both the same --retention\n" in err
     assert "manifest: warning: " in err
 
 

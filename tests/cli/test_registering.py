@@ -39,15 +39,30 @@ def test_register_holds_until_told_to_end(registry: Registry) -> None:
 
 def test_register_takes_a_name_over(registry: Registry) -> None:
     """The last to register an id has it, and the former holder is told that it was replaced."""
-    with cli("register", registry.peer, "db", "--id=primary", "--address=a", "--port=1") as first:
+    given = ("register", registry.peer, "db", "--id=primary")
+    with cli(*given, "--address=a", "--port=1", measured=True) as first:
         first.out.expect("registered    db a:1 primary")
-        with cli("register", registry.peer, "db", "--id=primary", "--address=b") as second:
-            first.out.expect("freed         db a:1 primary (replaced)")
+        with cli(*given, "--address=b") as second:
+            first.out.expect(
+                "freed         db a:1 primary (replaced): another manifest registered this id "
+                "later, so this one holds nothing any more"
+            )
             assert first.end(signal.SIGINT) == 0
             second.out.expect("registered    db b primary")
             assert second.end(signal.SIGINT) == 0
     assert registry.process.out.event("freed")["reason"] == "replaced"
     assert registry.process.out.event("freed")["reason"] == "freed"
+
+
+def test_a_name_that_is_taken_over_beside_a_command(registry: Registry) -> None:
+    """Beside a command the loss of a name is told too, and the command runs on."""
+    with cli("register", registry.peer, "db", "--id=shared", "--", "sleep", "60") as first:
+        first.err.expect("registered    db 127.0.0.1:")
+        registry.register("db", id="shared", port=1)
+        first.err.expect("(replaced): another manifest registered this id later, so this one holds")
+        assert first.popen.poll() is None
+        registry.free("shared")
+        assert first.end(signal.SIGTERM) == 143
 
 
 def test_register_links_to_several(registry: Registry, own: Registry) -> None:

@@ -42,7 +42,7 @@ def test_without_its_extra_it_says_what_to_install(
     assert caught.value.code == 2
     assert capsys.readouterr().err == (
         f"manifest: the command line needs {' and '.join(sorted(missing))}: install them with "
-        'pip install "trio-manifest[cli]"\n'
+        'pip install ".[cli]" in a checkout of it\n'
     )
 
 
@@ -232,9 +232,9 @@ def test_a_terminal_gets_a_table(registry: Registry) -> None:
     assert f"at {registry.peer}" in text
 
 
-def test_json_stays_json_on_a_terminal(registry: Registry) -> None:
+def test_json_stays_json_on_a_terminal(own: Registry) -> None:
     """--json is the same for people and programs."""
-    process, terminal = on_a_terminal("query", registry.peer, "manifest", "--json")
+    process, terminal = on_a_terminal("query", own.peer, "manifest", "--json")
     with process:
         assert json.loads(read_all(terminal))["name"] == "manifest"
         assert process.end() == 0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
+from manifest.cli.arguments import parse_pair
 from manifest.cli.wording import at, clock, columns, data_text, describe, printable, row, short
 from manifest.codec import JSON
 from manifest.crdt import Stamp
@@ -36,11 +39,12 @@ def test_where_a_service_is(address: str | None, port: int | None, text: str) ->
 def test_nothing_from_elsewhere_steers_the_terminal() -> None:
     """What is not printable is escaped, wherever it comes from; what is printable is left alone."""
     assert printable("\x1b]0;x\x07\u202e\u200b\n café") == r"\x1b]0;x\x07\u202e\u200b\n café"
-    assert data_text({"a\x1b": "b\x1b", "c": ["\x9b"]}) == r'"a\u001b"="b\u001b" c=["\x9b"]'
+    assert data_text({"a\x1b": "b\x1b\x7f"}) == r"""'a\x1b:="b\u001b\u007f"'"""
+    assert data_text({"a": ["\x9b", "\u202e", "é"]}) == r"""'a:=["\u009b","\u202e","é"]'"""
 
 
 def test_data_reads_as_it_was_given_where_it_can() -> None:
-    """Plain words stand bare; all else is JSON, so that no text looks like something else."""
+    """Text stands as it is and all else as JSON, quoted for a shell where it has to be."""
     data: dict[str, JSON] = {
         "a": "x",
         "b": "",
@@ -50,7 +54,23 @@ def test_data_reads_as_it_was_given_where_it_can() -> None:
         "f": {"g": 1.5},
         "h": "é",
     }
-    assert data_text(data) == 'a=x b="" c="say \\"x\\"" d=true e=null f={"g": 1.5} h=é'
+    assert data_text(data) == ("""a=x b= 'c=say "x"' d:=true e:=null 'f:={"g":1.5}' 'h=é'""")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "x", "", "10", "true", "a=b", ":=1", "it's", 'say "x"', "$HOME `id` \\", "é \x1b\x7f\u202e",
+        "\U000e0001", 10, -1.5, True, None, [], {}, ["a", {"b": "\x9b"}], 2**64 - 1,
+    ],
+    ids=ascii,
+)  # fmt: skip
+@pytest.mark.parametrize("key", ["zone", "a b", "a:", "a:b", "$x"])
+def test_data_can_be_given_as_it_is_shown(key: str, value: JSON) -> None:
+    """What is shown can be pasted behind --data or --where, and means the same."""
+    (word,) = shlex.split(data_text({key: value}))
+    assert parse_pair(word) == (key, value)
+    assert type(parse_pair(word)[1]) is type(value)
 
 
 def test_ids_are_short_where_it_is_brief() -> None:
