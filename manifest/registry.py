@@ -212,7 +212,7 @@ class Manifest:
         key = key_of(self._new_id() if id is None else check_id(id), persistent=persistent)
         if owner_of(key) not in (None, self.id):
             raise NotOwner(
-                f"the id {key} is bound to the manifest {owner_of(key)}: choose another id"
+                f"the id {id} is bound to the manifest {owner_of(key)}: choose another id"
             )
         record = Record(
             role,
@@ -395,11 +395,14 @@ class Manifest:
                 await self._say_goodbye()
         finally:
             self._nursery.cancel_scope.cancel()
-            # Everything in there has been cancelled, so this takes no longer than that.
-            with trio.CancelScope(shield=True):
-                await self._ended.wait()
-            self.emit(Closed())
-            self._closed.set()
+            try:
+                # Everything in there has been cancelled, so this takes no longer than that.
+                with trio.CancelScope(shield=True):
+                    await self._ended.wait()
+            finally:
+                # Ctrl-C comes through any shield. Whoever closes it as well must not wait for ever.
+                self.emit(Closed())
+                self._closed.set()
 
     # For the links
 
@@ -535,8 +538,14 @@ class Manifest:
             raise ManifestClosed(f"the manifest {self.id} is closed: open a new one")
 
     def _new_id(self) -> str:
-        self._ids += 1
-        return f"{self.id}.{self._ids}"
+        """Return an id of this manifest's own that nobody has used, by hand neither."""
+        while True:
+            self._ids += 1
+            id = f"{self.id}.{self._ids}"
+            keys = self._keys_of(id)
+            entries = [self.replica.map.entry(key) for key in keys]
+            if not any(entries) and not any(key in self._waiting for key in keys):
+                return id
 
     def _service_in_waiting(self, key: str) -> Service:
         waiting = self._waiting[key]
@@ -581,13 +590,15 @@ class Manifest:
         if records:
             self.gossip(urgent=True)
 
-    def _forget_what_waits(self, key: str) -> bool:
-        """Forget what waits for an address under a key; return whether it is not even there yet."""
+    def _forget_what_waits(self, key: str) -> None:
+        """Forget what waits for an address under a key, registered by now or not."""
         self._addressless.pop(key, None)
-        return self._waiting.pop(key, None) is not None
+        self._waiting.pop(key, None)
 
     def _free_if_mine(self, key: str) -> None:
-        if not self._forget_what_waits(key) and self.replica.holds(key):
+        # Where both are so, what waits was to take the place of what is there.
+        self._forget_what_waits(key)
+        if self.replica.holds(key):
             self.replica.free(key)
             self.gossip(urgent=True)
 
@@ -612,24 +623,27 @@ class Manifest:
         return mine + theirs
 
     def _free_first(self, keys: list[str], port: int | None) -> Service | None:
-        """Free what the first key stands for that stands for anything, and return it."""
+        """Free what the first key stands for that stands for anything, and return it.
+
+        What waits for an address comes before what it is to take the place of, and both go.
+        """
         for key in keys:
-            waits = key in self._waiting
-            service = self._service_in_waiting(key) if waits else self._service_at(key)
-            if service is None or port not in (None, service.port):
-                continue
-            if waits:
-                self._forget_what_waits(key)
-            elif service.owner == self.id or service.persistent:
-                self._forget_what_waits(key)
-                self.replica.free(key)
-                self.gossip(urgent=True)
-            else:
-                raise NotOwner(
-                    f"{service.role} ({service.id}) belongs to the manifest {service.owner}, and "
-                    "only its owner can free it"
-                )
-            return service
+            waiting = self._service_in_waiting(key) if key in self._waiting else None
+            for service in (waiting, self._service_at(key)):
+                if service is None or port not in (None, service.port):
+                    continue
+                if service is waiting:
+                    self._free_if_mine(key)
+                elif service.owner == self.id or service.persistent:
+                    self._forget_what_waits(key)
+                    self.replica.free(key)
+                    self.gossip(urgent=True)
+                else:
+                    raise NotOwner(
+                        f"{service.role} ({service.id}) belongs to the manifest {service.owner}, "
+                        "and only its owner can free it"
+                    )
+                return service
         return None
 
     def _service_at(self, key: str) -> Service | None:

@@ -29,6 +29,7 @@ from manifest.records import (
     check_address,
     check_id,
     check_port,
+    freer_of,
     id_of,
     owner_of,
     parse_role,
@@ -92,16 +93,19 @@ NUMBERS = st.one_of(
 def entries(draw: st.DrawFn) -> Entry[str, Record]:
     """Any entry that a peer may write: of its own, of a shared name, persistent; or a tombstone."""
     stamp = Stamp(draw(TIMES), draw(NODES))
+    value = draw(st.one_of(RECORDS, st.just(TOMBSTONE)))
+    # Whoever wrote a persistent record, anyone may free it.
+    writers = NODES if value is TOMBSTONE else st.just(stamp.node)
     key = draw(
         st.one_of(
             NUMBERS.map(f"{stamp.node}.{{}}".format),
             TEXTS,
             TEXTS.map("*{}".format),
             NODES.map("{}.".format),
-            st.tuples(NODES, NUMBERS).map("*{0[0]}.{0[1]}".format),
+            st.tuples(writers, NUMBERS).map("*{0[0]}.{0[1]}".format),
         )
     )
-    return Entry(key, stamp, draw(st.one_of(RECORDS, st.just(TOMBSTONE))))
+    return Entry(key, stamp, value)
 
 
 MARKS = st.tuples(TIMES, TIMES, st.booleans()).map(
@@ -187,7 +191,7 @@ def check_entry(entry: Entry[str, Record]) -> None:
     assert 0 < time <= MAX_INT
     assert valid_node_id(node)
     assert check_id(id_of(entry.key))
-    assert owner_of(entry.key) in (None, node)
+    assert (freer_of if entry.is_tombstone else owner_of)(entry.key) in (None, node)
     assert GossipPacker(LEAST_FRAME - HEADER_BYTES, base=1).add_entry(entry)
     if isinstance(entry.value, Record):
         record = entry.value
