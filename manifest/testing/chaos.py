@@ -259,6 +259,12 @@ def plans(
     def chunks(draw: st.DrawFn, count: int) -> tuple[Step, ...]:
         return some_steps(_Drawing(draw, operations), count, wrong, pauses)
 
+    def offsets(count: int) -> st.SearchStrategy[tuple[float, ...]]:
+        if not wrong.clock_offset:
+            return st.just(())
+        share = st.integers(-10, 10).map(lambda tenths: tenths / 10 * wrong.clock_offset)
+        return st.lists(share, max_size=count).map(tuple)
+
     @st.composite
     def whole(draw: st.DrawFn) -> Plan:
         count = draw(st.integers(fewest, most))
@@ -271,6 +277,7 @@ def plans(
             seed=draw(st.integers(0, 2**32 - 1)),
             topology=draw(st.sampled_from(topologies)),
             conditions=draw(st.sampled_from(networks)),
+            offsets=draw(offsets(count)),
         )
 
     return whole()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Iterable
+from itertools import zip_longest
 from typing import Any
 
 import attrs
@@ -159,8 +160,8 @@ class _Execution:
         self.within = within
         self.network = SimulatedNetwork(plan.seed, plan.conditions, trace=trace)
         self.names = [f"n{index}" for index in range(plan.nodes)]
-        for name in self.names:
-            self.network.host(name)
+        for name, offset in zip_longest(self.names, plan.offsets[: plan.nodes], fillvalue=0.0):
+            self.network.host(str(name)).clock.offset = float(offset)
         self.dials = dials(plan.topology, plan.nodes, plan.seed)
         self.cluster: Cluster[Any] = Cluster(self.network, [])
         self.skipped = 0

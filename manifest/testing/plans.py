@@ -235,6 +235,8 @@ class Plan:
     topology: str = attrs.field(default="chain", validator=_check_topology)
     """Who dials whom: one of `TOPOLOGIES`, or "dial 3": each dials three others."""
     conditions: Conditions = attrs.field(factory=Conditions)
+    offsets: tuple[float, ...] = attrs.field(default=(), converter=tuple[float, ...])
+    """Seconds by which the nodes' wall clocks are ahead from the start; 0 for those left out."""
 
 
 def dials(topology: str, nodes: int, seed: int) -> list[tuple[int, ...]]:

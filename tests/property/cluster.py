@@ -228,8 +228,9 @@ class RegistryCluster(Application[Member]):
                 service = manifest.register(f"web@1.{which}.0", data, port=80 + which)
                 member.held[service.id] = service
             case "crowd":
-                for _ in range(12):
-                    service = manifest.register("web@1.0.0", {**data, "filler": "x" * 60})
+                for number in range(12):
+                    filler = "x" * (number * (7 + which) % 120)
+                    service = manifest.register("web@1.0.0", {**data, "filler": filler})
                     member.held[service.id] = service
             case "free" if member.held:
                 id = [*member.held][which % len(member.held)]

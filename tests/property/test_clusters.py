@@ -80,7 +80,9 @@ def test_clusters_outlive_the_retention(plan: Plan) -> None:
     run_plan(RegistryCluster, plan)
 
 
-CROWD = st.builds(Operation, st.sampled_from(("register", "register", "crowd", "free")))
+CROWD = st.builds(
+    Operation, st.sampled_from(("register", "register", "crowd", "free")), st.integers(0, 5)
+)
 
 
 @given(
@@ -107,20 +109,34 @@ class Watchful(RegistryCluster):
                 )
 
 
+@st.composite
+def deaths(draw: st.DrawFn, nodes: int) -> tuple[Step, ...]:
+    """One node dies, and another that was down joins while its lease still runs."""
+    dies, joins = draw(st.permutations(range(nodes)))[:2]
+    return (
+        Step(0.0, Do(dies, Operation("register"))),
+        Step(draw(st.sampled_from([0.2, 1.0])), Crash(joins)),
+        Step(1.0, Crash(dies, silently=draw(st.booleans()))),
+        Step(draw(st.sampled_from([0.1, 1.0, 2.0, 2.9])), Restart(joins)),
+    )
+
+
 @given(
     plans(
         LEASED,
-        nodes=(2, 6),
-        max_steps=20,
+        nodes=(3, 5),
+        max_steps=10,
         faults=Faults(partitions=False, stalls=False, pauses=False),
         conditions=[Conditions(), Conditions(latency=(0.0, 0.05))],
-    )
+    ),
+    st.data(),
 )
-@times(200)
-def test_the_dead_are_gone_in_time(plan: Plan) -> None:
+@times(150)
+def test_the_dead_are_gone_in_time(plan: Plan, data: st.DataObject) -> None:
     """A dead owner's services vanish within its lease, relays and late joiners or not."""
     watch = [Step(LEASE / 6, Do(0, Operation("look"))) for _ in range(8)]
-    run_plan(Watchful, Plan(plan.nodes, (*plan.steps, *watch), plan.seed, plan.topology))
+    steps = (*plan.steps, *data.draw(deaths(plan.nodes)), *watch)
+    run_plan(Watchful, attrs.evolve(plan, steps=steps))
 
 
 @st.composite
@@ -220,7 +236,7 @@ def test_clocks_that_step_change_nothing(plan: Plan) -> None:
     """Wall clocks that step by up to a day while everything runs expire nothing."""
     linked = Step(1.0, Do(0, Operation("look")))
     after = [Step(LEASE, Do(0, Operation("look"))), Step(LEASE, Do(1, Operation("look")))]
-    run_plan(Steady, Plan(plan.nodes, (linked, *plan.steps, *after), plan.seed, plan.topology))
+    run_plan(Steady, attrs.evolve(plan, steps=(linked, *plan.steps, *after), offsets=()))
 
 
 class Prompt(RegistryCluster):
@@ -250,7 +266,7 @@ class Prompt(RegistryCluster):
 def test_leaving_is_seen_at_once(plan: Plan) -> None:
     """What a manifest registered goes with it at once, where nothing is in the way."""
     linked = Step(1.0, Do(0, Operation("look")))
-    run_plan(Prompt, Plan(plan.nodes, (linked, *plan.steps), plan.seed, plan.topology))
+    run_plan(Prompt, attrs.evolve(plan, steps=(linked, *plan.steps)))
 
 
 class Tidy(RegistryCluster):
@@ -273,7 +289,7 @@ class Tidy(RegistryCluster):
 def test_nothing_is_left_of_the_dead(plan: Plan) -> None:
     """Every tombstone, and every trace of a node that is gone, goes in the end."""
     quiet = (Step(0.0, Heal()), Step(1.3 * RETENTION, Do(0, Operation("look"))))
-    run_plan(Tidy, Plan(plan.nodes, (*plan.steps, *quiet), plan.seed, plan.topology))
+    run_plan(Tidy, attrs.evolve(plan, steps=(*plan.steps, *quiet)))
 
 
 class Thrifty(RegistryCluster):
@@ -296,7 +312,7 @@ class Thrifty(RegistryCluster):
 def test_no_entry_goes_back(plan: Plan) -> None:
     """Where nothing breaks and there are no cycles, every entry crosses every link once."""
     links = Step(2.0, Do(0, Operation("look")))
-    run_plan(Thrifty, Plan(plan.nodes, (links, *plan.steps), plan.seed, plan.topology))
+    run_plan(Thrifty, attrs.evolve(plan, steps=(links, *plan.steps)))
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["ring", "mesh", "dial 3"]))
