@@ -39,10 +39,11 @@ from .network import Address, Network
 from .opening import open_manifest
 from .options import Limits, Timeouts
 from .records import Service
-from .registry import Manifest, ManifestClosed
+from .registry import Manifest
 from .statistics import LinkStatistics, Statistics
 from .structure import to_json
 from .subscription import Subscription
+from .tasks import ManifestClosed
 
 __all__ = [
     "Accepted",

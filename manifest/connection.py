@@ -73,8 +73,9 @@ class Connection:
         # The zone of a scoped IPv6 address means something on this host alone.
         seen = remote.host.partition("%")[0]
         self.protocol = LinkProtocol(hub.replica, seen=seen, listening=hub.listening)
-        self._wake = trio.Event()
         self._urgent = trio.Event()
+        # What the writer waits in; its deadline is when what is not urgent has waited long enough.
+        self._lingering = trio.CancelScope()
         self._idle = trio.Event()
         self._ended = trio.Event()
         # Deadlines in waking time; a frame's begins with its first byte.
@@ -93,10 +94,11 @@ class Connection:
         return self.protocol.traffic
 
     def wake(self, *, urgent: bool) -> None:
-        """Have the writer look for something to send."""
-        self._wake.set()
+        """Have the writer look for something to send: at once, or soon."""
         if urgent:
             self._urgent.set()
+        elif self._lingering.deadline == math.inf and self.protocol.has_news:
+            self._lingering.deadline = trio.current_time() + _LINGER
 
     def part(self, code: str, reason: str) -> None:
         """Say Bye, and end once the peer has taken it or has had a second to."""
@@ -226,8 +228,7 @@ class Connection:
                 if self.protocol.parting:
                     await self._stream.send_eof()
                     return
-                await self._wake.wait()
-                with trio.move_on_after(_LINGER):
+                with self._lingering:
                     await self._urgent.wait()
         except trio.BrokenResourceError as error:
             self._end = self._end or _broke(error)
@@ -241,7 +242,7 @@ class Connection:
 
     async def _send_all(self) -> None:
         """Send until there is nothing more to send."""
-        self._wake, self._urgent = trio.Event(), trio.Event()
+        self._urgent, self._lingering = trio.Event(), trio.CancelScope()
         self._be_busy()
         timeout = self._options.timeouts.send
         while data := self.protocol.bytes_to_send():

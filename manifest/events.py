@@ -145,14 +145,17 @@ class Mailbox:
     """What one subscriber has not read yet: at most two events per id, one per link and kind.
 
     Ids and links that have come and gone unread cancel out, but for the last 100 of such links: so
-    a subscriber that never reads holds no more than there is, however long it goes on.
+    a subscriber that never reads holds no more than there is, however long it goes on. Whoever has
+    read that a link met its peer is also told that it has lost it.
     """
 
     def __init__(self) -> None:
         # Ordered by class: a plain dict finds its first item behind the gaps of all it has lost.
         self._waiting: OrderedDict[object, list[Event]] = OrderedDict()
-        # Accepted links that have come and gone unread, oldest first.
+        # Links that have come and gone unread, the one that went first in front.
         self._visits: OrderedDict[int, None] = OrderedDict()
+        # Links whose Disconnected waits for a reader who knows that they were connected.
+        self._owed: dict[int, None] = {}
         self.merged = 0
         """How many events were put in that nobody will take out, because the subscriber lagged."""
 
@@ -169,8 +172,7 @@ class Mailbox:
                 self._put_service(service.id, event)
             case Connected(link) | Accepted(link) | Synced(link) | Disconnected(link):
                 self._put_latest((id(link), type(event)), event)
-                if isinstance(event, Disconnected):
-                    self._note_visit(id(link))
+                self._note_visit(id(link), ended=isinstance(event, Disconnected))
             case _:
                 self._put_latest(type(event), event)
 
@@ -180,8 +182,14 @@ class Mailbox:
             event = events.pop(0)
             if not events:
                 del self._waiting[key]
-            if isinstance(event, Accepted):
-                self._visits.pop(id(event.link), None)
+            match event:
+                case Connected(link) | Accepted(link) if id(link) in self._visits:
+                    del self._visits[id(link)]
+                    self._owed[id(link)] = None
+                case Disconnected(link):
+                    self._owed.pop(id(link), None)
+                case _:
+                    pass
             return event
         raise LookupError("no event waits")
 
@@ -189,13 +197,18 @@ class Mailbox:
         self.merged += self._waiting.pop(key, None) is not None
         self._waiting[key] = [event]
 
-    def _note_visit(self, link: int) -> None:
-        if (link, Accepted) not in self._waiting:
+    def _note_visit(self, link: int, *, ended: bool) -> None:
+        self._visits.pop(link, None)
+        if not ended or link in self._owed:
+            return
+        if not any((link, kind) in self._waiting for kind in (Connected, Accepted)):
+            # The reader has been told that it met its peer, or came when it had.
+            self._owed[link] = None
             return
         self._visits[link] = None
         if len(self._visits) > _MAX_VISITS:
             oldest, _ = self._visits.popitem(last=False)
-            for kind in (Accepted, Synced, Disconnected):
+            for kind in (Connected, Accepted, Synced, Disconnected):
                 self.merged += self._waiting.pop((oldest, kind), None) is not None
 
     def _put_service(self, id: str, event: Event) -> None:

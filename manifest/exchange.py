@@ -1,4 +1,4 @@
-"""What a manifest and its links share: the replica, who listens to it, and this host's address.
+"""What a manifest and its links share: the replica, who listens to it, and what has been counted.
 
 Whatever happens to the replica is told from here: to the subscribers as events, and to the links as
 news to carry. So this is all that a link knows of its manifest, and `Manifest` itself has nothing
@@ -8,56 +8,55 @@ that is not for applications.
 from __future__ import annotations
 
 import logging
+from functools import partial
 
-import attrs
 import trio
 
-from .crdt import Stamp
 from .environment import Environment
 from .events import Closed, Displaced, Event, Freed, Registered, Updated
 from .link import SupervisedLink
 from .listener import Listener
 from .network import Address
 from .options import Options
-from .records import Record, Service, check_address
+from .protocol import Traffic
+from .records import Service, check_address
+from .registrations import ADDRESS_BYTES, Registrations
 from .replica import Replica
+from .statistics import LinkStatistics, Statistics
 from .subscription import Subscription
 from .timekeeping import PhysicalClock, WakingClock
 
-__all__ = ["ADDRESS_BYTES", "Exchange"]
+__all__ = ["Exchange"]
 
 _log = logging.getLogger("manifest")
-
-ADDRESS_BYTES = 255
-"""The longest address of this host that is believed."""
 
 
 class Exchange:
     """The shared state of one manifest: a `connection.Hub`, and what its manifest keeps there."""
 
-    def __init__(
-        self, node: str, options: Options, environment: Environment, pulse_interval: float
-    ) -> None:
+    def __init__(self, options: Options, environment: Environment) -> None:
+        self.options = options
         self.environment = environment
         self.subscriptions: dict[Subscription, None] = {}
         self.links: dict[SupervisedLink, None] = {}
-        self.listeners: dict[Listener, trio.CancelScope] = {}
+        self.listeners: dict[Listener, None] = {}
         self.refused = 0
         self.said: dict[str, str] = {}
         self.changed = trio.Event()
         """Set, and replaced, when there may be a service for whoever waits for one."""
-        self.displaced_by: str | None = None
-        self.picks: dict[str, int] = {}
-        """When each service was picked last, by id."""
-        self.waiting: dict[str, Record] = {}
-        """Registrations that wait for this host's address, by key."""
-        self.addressless: dict[str, Record] = {}
-        """Those that were made without one, to be written again with it once it is known."""
-        self.own_address = None if options.advertise is None else options.advertise.host
-        self._options = options
+        self._past = Traffic()
+        self._displaced_by: str | None = None
+        self._picks: dict[str, int] = {}
+        self._picked = 0
+        # A pause of up to two intervals is not credited, and must not make up a lifetime.
+        self.pulse_interval = min(
+            1.0, options.heartbeat_interval, options.registration_lifetime / 4
+        )
+        """Seconds between looks at the clock."""
         physical = PhysicalClock(environment.wall, environment.monotonic)
-        waking = WakingClock(trio.current_time, pulse_interval)
-        self.replica = Replica(node, options, physical, waking, self.emit)
+        waking = WakingClock(trio.current_time, self.pulse_interval)
+        self.replica = Replica(environment.node_id(), options, physical, waking, self.emit)
+        self.registrations = Registrations(self.replica, options, partial(self.gossip, urgent=True))
 
     @property
     def listening(self) -> str | None:
@@ -73,15 +72,15 @@ class Exchange:
                 self.changed.set()
                 self.changed = trio.Event()
             case Freed(service):
-                self.picks.pop(service.id, None)
+                self._picks.pop(service.id, None)
             case Displaced(by):
-                self.displaced_by = by
+                self._displaced_by = by
                 _log.warning(
                     "%s: the later-born manifest %s bears this one's name, %r, and displaces it: "
                     "its services are not believed any more; give one of them another name",
                     self.replica.node,
                     by,
-                    self._options.name,
+                    self.options.name,
                 )
 
     def gossip(self, *, urgent: bool) -> None:
@@ -90,16 +89,14 @@ class Exchange:
             if link.connection is not None:
                 link.connection.wake(urgent=urgent)
 
-    # This host's address
-
     def learn_address(self, host: str) -> None:
         """Take note of an address of this host, if it is a better one than is known.
 
         It may be what a peer says, which is believed only if it could be registered. An address
         that others can reach replaces one of the loopback interface.
         """
-        mine = self.own_address
-        if self._options.advertise is not None or not (
+        mine = self.registrations.address
+        if self.options.advertise is not None or not (
             mine is None or (Address(mine, 0).is_loopback and not Address(host, 0).is_loopback)
         ):
             return
@@ -109,34 +106,48 @@ class Exchange:
             return
         if len(host.encode()) > ADDRESS_BYTES:
             return
-        self.own_address = host
-        self._register_waiting()
+        self.registrations.fill_in(host)
 
-    def _register_waiting(self) -> None:
-        addressless = {
-            key: record for key, record in self.addressless.items() if self.replica.holds(key)
-        }
-        records = {**addressless, **self.waiting}
-        self.addressless.clear()
-        self.waiting.clear()
-        for key, record in records.items():
-            self.replica.write(key, attrs.evolve(record, address=self.own_address))
-        if records:
-            self.gossip(urgent=True)
+    def new_link(self, address: Address, *, dialled: bool) -> SupervisedLink:
+        """Return a link that is among those of this manifest until it is forgotten."""
+        link = SupervisedLink(self, address, dialled=dialled)
+        self.links[link] = None
+        return link
 
-    def service_in_waiting(self, key: str) -> Service:
-        """Return what a registration that waits would be, if it were made now."""
-        return Service.of(
-            key, Stamp(self.replica.clock.now(), self.replica.node), self.waiting[key]
+    def forget_link(self, link: SupervisedLink) -> None:
+        """Take a link off that has ended; what it carried stays counted."""
+        del self.links[link]
+        self._past += link.traffic
+
+    def pick(self, found: dict[str, Service]) -> Service:
+        """Return the service that was picked longest ago, any among equals."""
+        longest_ago = min(self._picks.get(id, 0) for id in found)
+        ids = [id for id in found if self._picks.get(id, 0) == longest_ago]
+        id = ids[self.environment.random.randrange(len(ids))]
+        self._picked += 1
+        self._picks[id] = self._picked
+        return found[id]
+
+    def statistics(self) -> Statistics:
+        """Return what there is and what has been counted, as of now."""
+        replica = self.replica
+        links = tuple(
+            LinkStatistics(link.status, link.dialled, link.traffic) for link in self.links
         )
-
-    def forget_what_waits(self, key: str) -> bool:
-        """Forget what waits for an address under a key; return whether it is not even there yet."""
-        self.addressless.pop(key, None)
-        return self.waiting.pop(key, None) is not None
-
-    def free_if_mine(self, key: str) -> None:
-        """Free what stands under a key, or waits to, if nobody else has taken it over."""
-        if not self.forget_what_waits(key) and self.replica.holds(key):
-            self.replica.free(key)
-            self.gossip(urgent=True)
+        traffic = sum((link.traffic for link in links), start=self._past)
+        return Statistics(
+            id=replica.node,
+            services=len(replica.view.services),
+            entries=len(replica.map),
+            tombstones=replica.map.tombstones,
+            nodes=len(replica.leases.believed),
+            links=links,
+            bytes_sent=traffic.bytes_sent,
+            bytes_received=traffic.bytes_received,
+            subscribers=len(self.subscriptions),
+            lag=max((len(each) for each in self.subscriptions), default=0),
+            merged=sum(each.merged for each in self.subscriptions),
+            refused=self.refused,
+            paused=replica.waking.paused,
+            displaced_by=None if replica.leases.believes(replica.node) else self._displaced_by,
+        )

@@ -3,12 +3,16 @@
 The application's own exceptions pass through bare, and so does cancellation; a bug in this library
 comes out as `ManifestInternalError`. The nursery would wrap each of them in a group, so what the
 block raises is kept until the nursery is gone.
+
+The manifest's own nursery is shielded, so it must be closed whatever happens: Ctrl-C is kept out of
+the frames that see to it, and reaches the block, or whatever the main task waits for next.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
 from typing import Any
 
 import trio
@@ -21,8 +25,7 @@ from .registry import Manifest
 __all__ = ["open_manifest"]
 
 
-@asynccontextmanager
-async def open_manifest(
+def open_manifest(
     *,
     name: str | None = None,
     cluster: str = "manifest",
@@ -34,7 +37,7 @@ async def open_manifest(
     limits: Limits | None = None,
     timeouts: Timeouts | None = None,
     environment: Environment | None = None,
-) -> AsyncGenerator[Manifest, None]:
+) -> AbstractAsyncContextManager[Manifest]:
     """Open a manifest for the time of an `async with` block, and leave gracefully at its end.
 
     Times are in seconds. `name` survives restarts: a later incarnation displaces an earlier one at
@@ -62,11 +65,46 @@ async def open_manifest(
         retention=retention,
         **{option: value for option, value in given.items() if value is not None},
     )
-    manifest = Manifest(options, environment or Environment())
+    if environment is None:
+        environment = Environment()
+    if not isinstance(environment, Environment):
+        raise ValueError(
+            f"environment is made by manifest.Environment(...), got {environment!r:.80}"
+        )
+    return _Opening(options, environment)
+
+
+class _Opening(AbstractAsyncContextManager[Manifest]):
+    """Protects from Ctrl-C all that is called from here: the block is not, for it is called back.
+
+    That asks nothing of the generator, and covers what `contextlib` does around it.
+    """
+
+    def __init__(self, options: Options, environment: Environment) -> None:
+        self._opened = _open(options, environment)
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aenter__(self) -> Manifest:
+        return await self._opened.__aenter__()
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        # What is awaited there is shielded there.
+        return await self._opened.__aexit__(kind, error, traceback)  # noqa: ASYNC102
+
+
+@asynccontextmanager
+async def _open(options: Options, environment: Environment) -> AsyncGenerator[Manifest, None]:
+    manifest = Manifest(options, environment)
     failure: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
-            await nursery.start(manifest._run)
+            await nursery.start(manifest._tasks.run)
             try:
                 yield manifest
             except BaseException as error:  # noqa: ASYNC103, BLE001 - raised again at the end

@@ -136,6 +136,8 @@ class LinkProtocol:
                 self._frames.limit = self._replica.options.limits.frame_bytes
             case Gossip() if self.peer is not None:
                 self._join(message)
+            case Synced() if self.synced:
+                raise LinkError("Synced is said once on a connection, got it again")
             case Synced() if self.peer is not None:
                 self.synced = True
             case _:
@@ -186,22 +188,26 @@ class LinkProtocol:
     def _check_clock(self, hello: Hello) -> None:
         replica, physical = self._replica, self._replica.physical
         limit = int(replica.options.max_clock_skew * 1000)
-        if abs(physical.now() - hello.clock) > limit >= abs(physical.wall() - hello.clock):
-            # The peer and this machine's wall clock agree: what is wrong is the anchor.
-            replica.anchor()
-        mine = physical.now()
-        if abs(mine - hello.clock) > limit:
+        mine, wall = physical.now(), physical.wall()
+        if abs(mine - hello.clock) <= limit:
+            return
+        if abs(wall - hello.clock) > limit:
             raise LinkRefused(
                 f"clocks are {abs(mine - hello.clock) / 1000:.1f} s apart and may be "
                 f"{limit / 1000:g} s: {_time(mine)} at {replica.node}, {_time(hello.clock)} at "
                 f"{hello.node}; set both machines' clocks (NTP)"
             )
-        ahead = to_milliseconds(replica.clock.now()) - mine
-        if ahead > limit:
+        # The peer and this machine's wall clock agree: what is wrong is the anchor.
+        if hello.clock < mine:
+            ahead = to_milliseconds(replica.clock.now()) - wall
+            # Hybrid time never goes back. With a new anchor this node would be too far ahead for
+            # the peer all the same, and those that are linked to it too far ahead for this node.
             raise LinkRefused(
-                f"the clock at {replica.node} was set back, to {_time(mine)}, and its writes bear "
-                f"times up to {ahead / 1000:.1f} s later, which no peer accepts; open it anew"
+                f"the wall clock at {replica.node} was set back while it ran, to {_time(wall)}, "
+                f"and its writes bear times up to {ahead / 1000:.1f} s later, which {hello.node} "
+                f"cannot accept; open {replica.node} anew"
             )
+        replica.anchor()
 
     # Sending
 
@@ -226,6 +232,20 @@ class LinkProtocol:
         self._keepalive = True
         horizon = self._replica.map.horizon
         self._known = {node: time for node, time in self._known.items() if time > horizon}
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `bytes_to_send` would return something, as far as that can be told at no cost.
+
+        Contexts that the peer has already are passed over, and need not be looked at again.
+        """
+        if self._queued or self._keepalive or any(self._replica.map.journal(self._cursor)):
+            return True
+        for mark in self._replica.map.moved(self._marked):
+            if mark.time > self._known.get(mark.node, 0):
+                return True
+            self._marked = mark.position
+        return not self._said_synced
 
     @property
     def flushed(self) -> bool:

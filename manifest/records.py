@@ -7,8 +7,9 @@ neither can disagree with the entry.
 Ids and keys
     An id that looks like `<node id>.<number>` is *owner-bound*: only entries with that node's stamp
     are valid. Any other id is a *shared name* that the last writer holds. A persistent record lives
-    under a key of its own, its id with a mark in front, which exempts it from the horizon; its id
-    is always a shared name.
+    under a key of its own, its id with a mark in front, which exempts it from the horizon. It
+    outlives its owner, so anyone may free it, whatever its id; to write a record there takes the
+    owner's stamp all the same.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ __all__ = [
     "check_host",
     "check_id",
     "check_port",
+    "freer_of",
     "id_of",
     "is_persistent",
     "is_wildcard",
@@ -196,13 +198,27 @@ def valid_node_id(text: str) -> bool:
 
 
 def owner_of(key: str) -> str | None:
-    """Return the node that alone may write a key, or None where anyone may.
+    """Return the node that alone may write a record under a key, or None where anyone may.
 
     >>> owner_of("0123456789ABCDEF01234567.8"), owner_of("primary")
     ('0123456789ABCDEF01234567', None)
+    >>> owner_of(key_of("0123456789ABCDEF01234567.8", persistent=True))
+    '0123456789ABCDEF01234567'
     """
-    match = _OWNER_BOUND.fullmatch(key)
+    match = _OWNER_BOUND.fullmatch(key.removeprefix(_PERSISTENT))
     return match[1] if match else None
+
+
+def freer_of(key: str) -> str | None:
+    """Return the node that alone may free what a key stands for, or None where anyone may.
+
+    A persistent record is there when its owner is gone, so it is everybody's to free.
+
+    >>> freer_of("0123456789ABCDEF01234567.8")
+    '0123456789ABCDEF01234567'
+    >>> freer_of(key_of("0123456789ABCDEF01234567.8", persistent=True))
+    """
+    return None if key.startswith(_PERSISTENT) else owner_of(key)
 
 
 def key_of(id: str, *, persistent: bool) -> str:

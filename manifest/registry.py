@@ -1,7 +1,8 @@
 """The manifest: a registry that an application opens, writes, reads, and listens to.
 
-`Manifest._run` owns one nursery. Listeners, links and the pulse are its children: a failing link
-never fails the manifest. `opening` runs it for the time of a block.
+`Manifest` says what can be asked of it, and checks what it is given. What runs is in `tasks`, what
+it registers in `registrations`, what it shares with its links in `exchange`; `opening` runs it for
+the time of a block.
 
 What only reads or writes memory is a plain function: it has happened when it returns, here at
 once and at the peers as soon as the links have carried it.
@@ -15,17 +16,14 @@ from typing import Any, Final
 
 import trio
 
-from . import __version__
 from .codec import pack_data
 from .environment import Environment
-from .errors import ManifestError, NotOwner, ServiceNotFound
-from .events import Closed, Heartbeat
-from .exchange import ADDRESS_BYTES, Exchange
-from .link import Link, SupervisedLink
+from .errors import ServiceNotFound
+from .exchange import Exchange
+from .link import Link
 from .listener import Listener
-from .network import Address, Stream
+from .network import Address
 from .options import Options
-from .protocol import Traffic
 from .query import parse_query
 from .records import (
     Record,
@@ -33,18 +31,15 @@ from .records import (
     check_address,
     check_flag,
     check_host,
-    check_id,
     check_port,
-    key_of,
-    owner_of,
     parse_role,
-    service_of,
 )
-from .statistics import LinkStatistics, Statistics
+from .statistics import Statistics
 from .structure import structure_role
 from .subscription import Subscription
+from .tasks import Tasks
 
-__all__ = ["Manifest", "ManifestClosed"]
+__all__ = ["Manifest"]
 
 
 class _Unset:
@@ -55,39 +50,24 @@ class _Unset:
 _UNSET: Final = _Unset()
 
 
-class ManifestClosed(ManifestError, trio.ClosedResourceError):
-    """The manifest has been closed: open a new one."""
-
-
 class Manifest:
     """A registry of services that needs no server: see `open_manifest`, which makes one."""
 
     def __init__(self, options: Options, environment: Environment) -> None:
-        self._options = options
-        self._nursery: trio.Nursery
-        self._unbinding: dict[Listener, None] = {}
-        self._ids = 0
-        self._past = Traffic()
-        self._closing = False
-        self._ended = trio.Event()
-        self._closed = trio.Event()
-        self._picked = 0
-        # A pause of up to two intervals is not credited, and must not make up a lifetime.
-        self._pulse_interval = min(
-            1.0, options.heartbeat_interval, options.registration_lifetime / 4
-        )
-        self.id: str = environment.node_id()
+        self._name = options.name
+        self._hub = Exchange(options, environment)
+        self._tasks = Tasks(self._hub)
+        self.id: str = self._hub.replica.node
         """Identifies this incarnation: 24 hex digits, never used again."""
-        self._hub = Exchange(self.id, options, environment, self._pulse_interval)
 
     def __repr__(self) -> str:
-        name = f" {self._options.name!r}" if self._options.name else ""
+        name = f" {self._name!r}" if self._name else ""
         return f"<Manifest {self.id}{name}, {len(self._hub.replica.view.services)} services>"
 
     @property
     def name(self) -> str | None:
         """The name that it was opened with."""
-        return self._options.name
+        return self._name
 
     @property
     def listening(self) -> str | None:
@@ -103,27 +83,12 @@ class Manifest:
         where the port cannot be bound, ValueError for a port or host that cannot be one.
         Checkpoints always; cancelled, it leaves nothing bound.
         """
-        self._check_open()
+        self._tasks.check_open()
         _check_order("listen", port, host)
         if port != 0 or type(port) is not int:
             check_port(port)
         check_host(host)
-        await trio.lowlevel.checkpoint()
-        for listener in tuple(self._unbinding):
-            await listener._unbound.wait()
-        network = self._hub.environment.network
-        sockets = await network.listen(host, port)
-        try:
-            self._check_open()
-            addresses = tuple(network.bound(each) for each in sockets)
-            listener = self._make_listener(addresses)
-            scope = self._hub.listeners[listener] = trio.CancelScope()
-            self._nursery.start_soon(self._accept, listener, sockets, scope)
-        except BaseException:
-            for each in sockets:
-                await trio.aclose_forcefully(each)
-            raise
-        return listener
+        return await self._tasks.listen(port, host)
 
     def connect(self, port: int = 3100, host: str = "127.0.0.1") -> Link:
         """Keep a link to a peer for as long as this manifest is open, however often it fails.
@@ -131,12 +96,9 @@ class Manifest:
         Returns at once and never raises for a peer that is down: see `Link.status` and
         `Link.wait_synced`. ValueError for a port or host that cannot be one.
         """
-        self._check_open()
+        self._tasks.check_open()
         _check_order("connect", port, host)
-        link = SupervisedLink(self._hub, Address(check_host(host), check_port(port)), dialled=True)
-        self._hub.links[link] = None
-        self._nursery.start_soon(self._run_link, link)
-        return link
+        return self._tasks.connect(Address(check_host(host), check_port(port)))
 
     @property
     def links(self) -> tuple[Link, ...]:
@@ -167,7 +129,7 @@ class Manifest:
         ValueError for anything malformed or too large, `NotOwner` for an id that is bound to
         another manifest.
         """
-        self._check_open()
+        self._tasks.check_open()
         check_flag(persistent, "persistent")
         if data is not None and not isinstance(data, Mapping):
             raise ValueError(f"data is a mapping such as {{'zone': 'eu'}}, got {data!r:.80}")
@@ -180,36 +142,15 @@ class Manifest:
             if isinstance(address, _Unset) and given.has_address:
                 address = given.address
         parse_role(role)
-        key = key_of(self._new_id() if id is None else check_id(id), persistent=persistent)
-        if owner_of(key) not in (None, self.id):
-            raise NotOwner(
-                f"the id {key} is bound to the manifest {owner_of(key)}: choose another id"
-            )
         record = Record(
             role,
-            self._hub.own_address
-            if address is None or isinstance(address, _Unset)
-            else check_address(address),
+            None if address is None or isinstance(address, _Unset) else check_address(address),
             None if port is None else check_port(port),
             pack_data(data or {}),
         )
-        waits = record.address is None
-        # Whatever the address turns out to be, there must be room for it.
-        size, limit = record.size(key) + waits * ADDRESS_BYTES, self._options.limits.record_bytes
-        if size > limit:
-            raise ValueError(
-                f"a service has at most {limit} bytes (id, role, address and data together), got "
-                f"{size}: keep large things elsewhere and register where"
-            )
-        self._hub.forget_what_waits(key)
-        if waits and address is None:
-            self._hub.waiting[key] = record
-            return self._hub.service_in_waiting(key)
-        if waits:
-            self._hub.addressless[key] = record
-        service = self._hub.replica.write(key, record)
-        self._hub.gossip(urgent=True)
-        return service
+        return self._hub.registrations.register(
+            record, id=id, persistent=persistent, waits=address is None
+        )
 
     @contextmanager
     def registered(
@@ -232,8 +173,8 @@ class Manifest:
         try:
             yield service
         finally:
-            if not self._closing:
-                self._hub.free_if_mine(key_of(service.id, persistent=service.persistent))
+            if not self._tasks.closing:
+                self._hub.registrations.free_if_mine(service)
 
     def free(
         self, service: Service | None = None, *, id: str | None = None, port: int | None = None
@@ -244,7 +185,7 @@ class Manifest:
         port one of this manifest's own is meant. `NotOwner` where what is meant is another
         manifest's; persistent services anyone may free.
         """
-        self._check_open()
+        self._tasks.check_open()
         if port is not None:
             check_port(port)
         if service is not None and not isinstance(service, Service):
@@ -252,12 +193,13 @@ class Manifest:
                 f"free(service) takes what register returned, got {service!r:.80}; for an id say "
                 "free(id=...), for a port free(port=...)"
             )
+        registrations = self._hub.registrations
         if service is not None and id in (None, service.id):
-            return self._free_first([key_of(service.id, persistent=service.persistent)], port)
+            return registrations.free(service, port=port)
         if service is None and id is not None:
-            return self._free_first(self._keys_of(check_id(id)), port)
+            return registrations.free_id(id, port=port)
         if service is None and port is not None:
-            return self._free_first(self._keys_at(port), port)
+            return registrations.free_port(port)
         raise ValueError("say what to free: free(service), free(id=...) or free(port=...)")
 
     def services(self) -> dict[str, Service]:
@@ -280,7 +222,7 @@ class Manifest:
         parsed = parse_query(query)
         await trio.lowlevel.checkpoint()
         while not (found := self._hub.replica.view.select(parsed)):
-            self._check_open()
+            self._tasks.check_open()
             await self._hub.changed.wait()
         return found
 
@@ -293,16 +235,11 @@ class Manifest:
         if not found:
             advice = (
                 f"the manifest {self.id} is closed"
-                if self._closing
+                if self._tasks.closing
                 else "await wait_for(...) waits until there is one"
             )
             raise ServiceNotFound(f"no service matches {query!r:.80}: {advice}")
-        longest_ago = min(self._hub.picks.get(id, 0) for id in found)
-        ids = [id for id in found if self._hub.picks.get(id, 0) == longest_ago]
-        id = ids[self._hub.environment.random.randrange(len(ids))]
-        self._picked += 1
-        self._hub.picks[id] = self._picked
-        return found[id]
+        return self._hub.pick(found)
 
     @asynccontextmanager
     async def events(self) -> AsyncGenerator[Subscription, None]:
@@ -310,7 +247,7 @@ class Manifest:
 
         There is no checkpoint between the subscription's snapshot and the block.
         """
-        self._check_open()
+        self._tasks.check_open()
         # Too short for the manifest to close meanwhile, so that `Closed` is missed by nobody.
         await trio.lowlevel.checkpoint()
         subscription = Subscription(self._hub.replica.view.services)
@@ -323,28 +260,7 @@ class Manifest:
 
     def statistics(self) -> Statistics:
         """Return what this manifest holds and what its links have carried, as of now."""
-        links = tuple(
-            LinkStatistics(link.status, link.dialled, link.traffic) for link in self._hub.links
-        )
-        traffic = sum((link.traffic for link in links), start=self._past)
-        return Statistics(
-            id=self.id,
-            services=len(self._hub.replica.view.services),
-            entries=len(self._hub.replica.map),
-            tombstones=self._hub.replica.map.tombstones,
-            nodes=len(self._hub.replica.leases.believed),
-            links=links,
-            bytes_sent=traffic.bytes_sent,
-            bytes_received=traffic.bytes_received,
-            subscribers=len(self._hub.subscriptions),
-            lag=max((len(each) for each in self._hub.subscriptions), default=0),
-            merged=sum(each.merged for each in self._hub.subscriptions),
-            refused=self._hub.refused,
-            paused=self._hub.replica.waking.paused,
-            displaced_by=None
-            if self._hub.replica.leases.believes(self.id)
-            else self._hub.displaced_by,
-        )
+        return self._hub.statistics()
 
     @trio.lowlevel.enable_ki_protection
     async def aclose(self) -> None:
@@ -354,189 +270,7 @@ class Manifest:
         with` block does the same. Cancelled, it still leaves, without waiting for the peers.
         Nothing of the manifest runs or is bound any more when it returns.
         """
-        if self._closing:
-            await self._closed.wait()
-            return
-        self._closing = True
-        try:
-            for listener in tuple(self._hub.listeners):
-                listener.close()
-            self._hub.waiting.clear()
-            self._hub.addressless.clear()
-            self._hub.replica.leave()
-            with trio.move_on_after(self._options.timeouts.close):
-                await self._say_goodbye()
-        finally:
-            self._nursery.cancel_scope.cancel()
-            # Everything in there has been cancelled, so this takes no longer than that.
-            with trio.CancelScope(shield=True):
-                await self._ended.wait()
-            self._hub.emit(Closed())
-            self._closed.set()
-
-    # Tasks
-
-    @trio.lowlevel.enable_ki_protection
-    async def _run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run what runs as long as the manifest is open, until the nursery in it is cancelled.
-
-        Ctrl-C is left to the main task, here and in the other tasks: it ends the application's
-        block, and the manifest says goodbye.
-        """
-        try:
-            async with trio.open_nursery() as self._nursery:
-                task_status.started()
-                # Opened under a cancelled scope, it ends here: nobody would cancel it later.
-                await trio.lowlevel.checkpoint_if_cancelled()
-                # The links are needed to say goodbye when the application is cancelled.
-                self._nursery.cancel_scope.shield = True
-                self._nursery.start_soon(self._pulse)
-                await trio.sleep_forever()
-        finally:
-            self._ended.set()
-
-    @trio.lowlevel.enable_ki_protection
-    async def _pulse(self) -> None:
-        """Let time pass for the replica, and say every now and then that it is alive."""
-        replica, interval = self._hub.replica, self._options.heartbeat_interval
-        due = trio.current_time() + interval
-        while True:
-            wake_at = min(due, trio.current_time() + self._pulse_interval)
-            lapse = replica.leases.next_deadline() + replica.waking.paused
-            await trio.sleep_until(min(wake_at, max(lapse, trio.current_time() + 0.001)))
-            if replica.pulse(self._pulse_interval):
-                self._hub.gossip(urgent=False)
-            if trio.current_time() >= due:
-                replica.heartbeat()
-                for link in self._hub.links:
-                    if link.connection is not None:
-                        link.connection.protocol.keep_alive()
-                self._hub.gossip(urgent=False)
-                self._hub.emit(Heartbeat(replica.physical.now()))
-                due = max(due + interval, trio.current_time())
-
-    @trio.lowlevel.enable_ki_protection
-    async def _run_link(self, link: SupervisedLink) -> None:
-        try:
-            await link.run()
-        finally:
-            self._forget_link(link)
-
-    @trio.lowlevel.enable_ki_protection
-    async def _accept(
-        self, listener: Listener, sockets: list[trio.abc.Listener[Stream]], scope: trio.CancelScope
-    ) -> None:
-        try:
-            with scope:
-                await trio.serve_listeners(self._serve, sockets, handler_nursery=self._nursery)
-        finally:
-            self._stop_listening(listener)
-            self._unbinding.pop(listener)
-            listener._unbound.set()
-
-    @trio.lowlevel.enable_ki_protection
-    async def _serve(self, stream: Stream) -> None:
-        link = SupervisedLink(
-            self._hub, self._hub.environment.network.remote(stream), dialled=False
-        )
-        self._hub.links[link] = None
-        try:
-            await link.serve(stream)
-        finally:
-            self._forget_link(link)
-
-    async def _say_goodbye(self) -> None:
-        async with trio.open_nursery() as nursery:
-            for link in list(self._hub.links):
-                nursery.start_soon(link.say_goodbye)
-
-    # Pieces of the above
-
-    def _check_open(self) -> None:
-        if self._closing:
-            raise ManifestClosed(f"the manifest {self.id} is closed: open a new one")
-
-    def _new_id(self) -> str:
-        self._ids += 1
-        return f"{self.id}.{self._ids}"
-
-    def _forget_link(self, link: SupervisedLink) -> None:
-        del self._hub.links[link]
-        self._past += link.traffic
-
-    def _make_listener(self, addresses: tuple[Address, ...]) -> Listener:
-        """Register `manifest@<version>` where others can reach it, and return the listener."""
-        shown = Address(self._address_of_listener(addresses), addresses[0].port)
-        self._hub.learn_address(shown.host)
-        advertised = self._options.advertise
-        if advertised is not None:
-            shown = Address(advertised.host, advertised.port or shown.port)
-        service = self.register(f"manifest@{__version__}", port=shown.port, address=shown.host)
-        return Listener(addresses, shown, service, self._stop_listening)
-
-    def _address_of_listener(self, addresses: tuple[Address, ...]) -> str:
-        for address in addresses:
-            if not address.is_wildcard:
-                return address.host
-        return self._hub.environment.network.own_address()
-
-    def _stop_listening(self, listener: Listener) -> None:
-        scope = self._hub.listeners.pop(listener, None)
-        if scope is None:
-            return
-        self._unbinding[listener] = None
-        scope.cancel()
-        if not self._closing:
-            self._hub.free_if_mine(listener.service.id)
-
-    # Which keys `free` may mean, what it is most likely to mean first
-
-    def _keys_of(self, id: str) -> list[str]:
-        """Return both keys of an id: that of what is shown first, for it is what is meant."""
-        keys = [key_of(id, persistent=False), key_of(id, persistent=True)]
-        shown = self._hub.replica.view.services.get(id)
-        return keys[::-1] if shown is not None and shown.persistent else keys
-
-    def _keys_at(self, port: int) -> list[str]:
-        mine: list[str] = [key for key, each in self._hub.waiting.items() if each.port == port]
-        theirs: list[str] = []
-        for service in self._hub.replica.view.at_port(port):
-            keys = mine if service.owner == self.id else theirs
-            keys.append(key_of(service.id, persistent=service.persistent))
-        if not mine and not self._hub.replica.leases.believes(self.id):
-            # A displaced manifest's services are its own, and are not shown.
-            mine = [key for key, record in self._hub.replica.map.items() if record.port == port]
-            mine = [key for key in mine if self._hub.replica.holds(key)]
-        return mine + theirs
-
-    def _free_first(self, keys: list[str], port: int | None) -> Service | None:
-        """Free what the first key stands for that stands for anything, and return it."""
-        for key in keys:
-            waits = key in self._hub.waiting
-            service = self._hub.service_in_waiting(key) if waits else self._service_at(key)
-            if service is None or port not in (None, service.port):
-                continue
-            if waits:
-                self._hub.forget_what_waits(key)
-            elif service.owner == self.id or service.persistent:
-                self._hub.forget_what_waits(key)
-                self._hub.replica.free(key)
-                self._hub.gossip(urgent=True)
-            else:
-                raise NotOwner(
-                    f"{service.role} ({service.id}) belongs to the manifest {service.owner}, and "
-                    "only its owner can free it"
-                )
-            return service
-        return None
-
-    def _service_at(self, key: str) -> Service | None:
-        """Return what a key stands for, if its owner is believed or is this manifest."""
-        entry = self._hub.replica.map.entry(key)
-        service = None if entry is None else service_of(entry)
-        if service is None or service.persistent or service.owner == self.id:
-            return service
-        return service if self._hub.replica.leases.believes(service.owner) else None
+        await self._tasks.aclose()
 
 
 def _check_order(call: str, port: object, host: object) -> None:

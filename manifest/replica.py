@@ -72,11 +72,13 @@ class Replica:
         # What this node registered and holds, leased keys alone, oldest stamp first.
         self._own: dict[str, Entry[str, Record]] = {}
         self._left = False
-        self._hold_until = -math.inf
+        self._renew_from = self._collect_from = -math.inf
         self._pauses = 0.0
         self.leases.hold_for_ever(Lease(node, 0, 0, self.born, options.name))
         self._settle()
         self.heartbeat()
+        # There is nothing to renew yet, but a peer may have to look at its clock because of this.
+        self._hold()
 
     # Local writes
 
@@ -118,7 +120,7 @@ class Replica:
     def anchor(self) -> None:
         """Take the wall clock as it is now for physical time: this machine was what was wrong."""
         moved = self.physical.anchor()
-        self._hold_until = self.waking.now() + self.options.heartbeat_interval
+        self._hold()
         _log.warning("clock of %s anchored anew, moved by %.1f s", self.node, moved / 1000)
 
     # What peers send
@@ -205,13 +207,22 @@ class Replica:
         if self.waking.paused > self._pauses:
             # Others may have taken over what this node holds: first join, then renew.
             self._pauses = self.waking.paused
-            self._hold_until = self.waking.now() + self.options.heartbeat_interval
+            self._hold()
         self._settle()
-        if self.waking.now() < self._hold_until:
-            return False
-        renewed = self._renew_due(budget)
-        self._collect()
+        now = self.waking.now()
+        renewed = now >= self._renew_from and self._renew_due(budget)
+        if now >= self._collect_from:
+            self._collect()
         return renewed
+
+    def _hold(self) -> None:
+        """Only listen for one heartbeat interval, and collect nothing for a lease longer.
+
+        Peers whose clocks were behind as well find that out when they link again, which they do
+        within their leases or are not believed any more; and then they listen first, too.
+        """
+        self._renew_from = self.waking.now() + self.options.heartbeat_interval
+        self._collect_from = self._renew_from + self.options.lease
 
     def _renew_due(self, budget: float) -> bool:
         # Done by five eighths of the retention: a peer's clock may be ahead by a quarter of it, and

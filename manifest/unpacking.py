@@ -32,6 +32,7 @@ from .records import (
     Record,
     check_address,
     check_id,
+    freer_of,
     id_of,
     owner_of,
     parse_role,
@@ -188,7 +189,7 @@ class _Unpacking:
             address = None if address_at is None else self.addresses[address_at]
         except IndexError:
             raise self.beyond(row) from None
-        key = f"{node}.{number}" if isinstance(number, int) else self.key(number, node)
+        key = f"{node}.{number}" if isinstance(number, int) else self.key(number, node, owner_of)
         time = self.base + offset
         if not 0 < time <= MAX_INT:
             raise _no_time("time", time)
@@ -203,7 +204,8 @@ class _Unpacking:
 
     def free(self, row: _Free) -> Entry[str, Record]:
         node = self.node(row.node)
-        key = f"{node}.{row.key}" if isinstance(row.key, int) else self.key(row.key, node)
+        number = row.key
+        key = f"{node}.{number}" if isinstance(number, int) else self.key(number, node, freer_of)
         return Entry(key, Stamp(self.time(row.time, "time"), node), TOMBSTONE)
 
     def mark(self, row: _Mark, since: dict[str, int], until: dict[str, int]) -> None:
@@ -247,12 +249,12 @@ class _Unpacking:
             raise _no_time(field, time)
         return time
 
-    def key(self, key: str, node: str) -> str:
+    def key(self, key: str, node: str, writer_of: Callable[[str], str | None]) -> str:
         try:
             check_id(id_of(key) if key else key)
         except ValueError as error:
             raise MalformedMessage("key", str(error)) from error
-        owner = owner_of(key)
+        owner = writer_of(key)
         if owner is not None and owner != node:
             raise MalformedMessage("key", f"{key} is {owner}'s alone to write, not {node}'s")
         return key

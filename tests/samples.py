@@ -6,7 +6,7 @@ from typing import Any
 
 from manifest.codec import pack_data
 from manifest.crdt import Stamp, from_milliseconds
-from manifest.link import SupervisedLink
+from manifest.link import Link, SupervisedLink
 from manifest.network import Address
 from manifest.records import Record, Service, key_of
 
@@ -38,7 +38,7 @@ def a_service(
     return Service.of(key_of(id, persistent=persistent), stamp, a_record(role, **record))
 
 
-def a_link(*, dialled: bool) -> SupervisedLink:
+def a_link(*, dialled: bool) -> Link:
     """Return a link that leads nowhere: no manifest runs it."""
     hub: Any = None
     return SupervisedLink(hub, Address("192.0.2.1", 3100), dialled=dialled)

@@ -73,10 +73,7 @@ class Node:
 
     async def kill(self, *, silently: bool = False) -> None:
         """End it as SIGKILL does, or as a power cut does: it says nothing more to anyone."""
-        if silently:
-            self.host.vanish()
-        else:
-            self.host.crash()
+        self.host.crash(silently=silently)
         self.scope.cancel()
         await self.gone.wait()
 

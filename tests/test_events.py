@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import weakref
 
 import attrs
 import pytest
@@ -22,6 +24,7 @@ from manifest.events import (
     Synced,
     Updated,
 )
+from manifest.link import Link
 from tests.samples import A, B, a_link, a_service
 
 V1, V2, V3 = (a_service(n=n) for n in (1, 2, 3))
@@ -156,35 +159,90 @@ def test_who_never_reads_costs_no_more_than_there_is() -> None:
             Disconnected(dialled, f"{n}"), Heartbeat(n),
         ):  # fmt: skip
             mailbox.put(event)
-    assert len(mailbox) == 3 * 100 + 3 + 1
+    # The link that is dialled again and again has gone last of all but one.
+    assert len(mailbox) == 3 * 100 + 1
     assert len(mailbox) + mailbox.merged == 10_000
     left = drained(mailbox)
     assert {each.reason for each in left if isinstance(each, Disconnected)} == {
-        f"{n}" for n in range(900, 1_000)
+        f"{n}" for n in range(901, 1_000)
     }
 
 
-def test_a_link_that_the_reader_has_met_is_never_forgotten() -> None:
-    """Whoever has read that a link was accepted also reads that it has ended."""
+@pytest.mark.parametrize("dialled", [True, False])
+def test_links_that_have_ended_unread_are_forgotten(dialled: bool) -> None:
+    """Whoever dials link after link, or accepts them, keeps none alive for who never reads."""
     mailbox = Mailbox()
+    met = Connected if dialled else Accepted
+    links = [weakref.ref(link) for link in _passed_by(mailbox, met, 1_000)]
+    gc.collect()
+    assert len(mailbox) == 3 * 100
+    assert [link() is None for link in links] == [True] * 900 + [False] * 100
+    drained(mailbox)
+    gc.collect()
+    assert all(link() is None for link in links)
+
+
+def _passed_by(mailbox: Mailbox, met: type[Connected | Accepted], count: int) -> list[Link]:
+    links = [a_link(dialled=met is Connected) for _ in range(count)]
+    for link in links:
+        for event in (met(link), Synced(link), Disconnected(link, "gone")):
+            mailbox.put(event)
+    return links
+
+
+@pytest.mark.parametrize("unread", [False, True])
+def test_a_link_that_is_connected_again_is_not_forgotten(unread: bool) -> None:
+    """It may lose its peer unread many times over: while it has one the reader is told so."""
+    mailbox, link = Mailbox(), a_link(dialled=True)
+    mailbox.put(Connected(link))
+    if not unread:
+        mailbox.take()
+    mailbox.put(Disconnected(link, "one"))
+    mailbox.put(Connected(link))
+    _passed_by(mailbox, Connected, 200)
+    assert drained(mailbox)[:2] == [Disconnected(link, "one"), Connected(link)]
+    mailbox.put(Disconnected(link, "two"))
+    mailbox.put(Connected(link))
+    mailbox.put(Disconnected(link, "three"))
+    _passed_by(mailbox, Accepted, 200)
+    # He has read that it met its peer, so he reads that it lost it.
+    assert drained(mailbox)[:2] == [Connected(link), Disconnected(link, "three")]
+
+
+def test_a_link_that_was_there_before_the_reader_is_never_forgotten() -> None:
+    """Who subscribes when a link has its peer finds it there, and is told when it is lost."""
+    mailbox, link = Mailbox(), a_link(dialled=True)
+    for reason in ("one", "two"):
+        mailbox.put(Disconnected(link, reason))
+        mailbox.put(Connected(link))
+    mailbox.put(Disconnected(link, "three"))
+    _passed_by(mailbox, Connected, 200)
+    assert drained(mailbox)[:2] == [Connected(link), Disconnected(link, "three")]
+
+
+@pytest.mark.parametrize("dialled", [True, False])
+def test_a_link_that_the_reader_has_met_is_never_forgotten(dialled: bool) -> None:
+    """Whoever has read that a link met its peer also reads that it has lost it."""
+    mailbox = Mailbox()
+    starts = Connected if dialled else Accepted
     met, passing = (
-        [a_link(dialled=False) for _ in range(2)],
-        [a_link(dialled=False) for _ in range(200)],
+        [a_link(dialled=dialled) for _ in range(2)],
+        [a_link(dialled=dialled) for _ in range(200)],
     )
-    mailbox.put(Accepted(met[0]))
-    assert mailbox.take() == Accepted(met[0])
+    mailbox.put(starts(met[0]))
+    assert mailbox.take() == starts(met[0])
     mailbox.put(Disconnected(met[0], "first"))
-    mailbox.put(Accepted(met[1]))
+    mailbox.put(starts(met[1]))
     mailbox.put(Disconnected(met[1], "second"))
     assert mailbox.take() == Disconnected(met[0], "first")
-    assert mailbox.take() == Accepted(met[1])
+    assert mailbox.take() == starts(met[1])
     for link in passing:
-        mailbox.put(Accepted(link))
+        mailbox.put(starts(link))
         mailbox.put(Disconnected(link, "passing"))
     left = drained(mailbox)
     assert left[0] == Disconnected(met[1], "second")
     assert left[1:] == [
-        event for link in passing[100:] for event in (Accepted(link), Disconnected(link, "passing"))
+        event for link in passing[100:] for event in (starts(link), Disconnected(link, "passing"))
     ]
 
 

@@ -930,11 +930,68 @@ def test_a_clock_that_was_set_back_says_so(bench: Bench) -> None:
         wire = bench.connect(ahead, right)
         bench.settle()
         refused(
-            wire, ahead, LinkRefused, ahead.node, "was set back, to 2023-11-14 22:13:20+00:00",
-            "86400.0 s later", "open it anew", code="refused",
+            wire, ahead, LinkRefused, f"{ahead.node} was set back while it ran",
+            "to 2023-11-14 22:13:20+00:00", "86400.0 s later", right.node,
+            f"open {ahead.node} anew", code="refused",
         )  # fmt: skip
         bench.cut(wire)
     assert right.ids == []
+
+
+@pytest.mark.parametrize("step", [-61_000, -100_000, -2 * DAY])
+def test_a_visitor_does_not_split_those_whose_clocks_were_set_back(bench: Bench, step: int) -> None:
+    """Clocks that were set back are no reason for manifests that run to fall out with each other.
+
+    Whoever is opened since is refused by all of them alike, until they are opened anew.
+    """
+    old = bench.open_all(3)
+    keys = sorted(site.register() for site in old)
+    wires = ring(bench, *old)
+    bench.settle()
+    for site in old:
+        site.offset = step
+    visitor = bench.open(offset=step)
+    for _ in range(3):
+        for site in old:
+            wire = bench.connect(visitor, site)
+            bench.settle()
+            refused(wire, site, LinkRefused, f"open {site.node} anew", code="refused")
+            bench.cut(wire)
+        bench.pass_time(300)
+    assert not any(wire.failure(site) for wire in wires for site in wire.ends)
+    check_equal(old)
+    assert old[0].ids == keys
+    lossless(*old)
+    # One after the other is opened anew: it joins those that were before it, and no others.
+    new = [visitor]
+    for site in old:
+        bench.crash(site)
+        new.append(bench.open(offset=step))
+        new[-1].register()
+        bench.connect(new[-2], new[-1])
+        bench.pass_time(20)
+        assert not any(wire.failure(end) for wire in bench.wires for end in wire.ends)
+        check_equal(new)
+        lossless(*new)
+    assert len(visitor.ids) == 3
+
+
+def test_a_clock_that_was_set_back_is_never_anchored(bench: Bench) -> None:
+    """Nor where it lies within the limit of what it has written: who is behind it is refused."""
+    one, other = bench.open_all(2)
+    wire = bench.connect(one, other)
+    one.offset = other.offset = -50_000
+    meeting = bench.connect(bench.open(offset=-70_000), one)
+    bench.settle()
+    refused(meeting, one, LinkRefused, "50.0 s later", "anew", code="refused")
+    bench.cut(meeting)
+    near = bench.open(offset=-50_000)
+    near.register()
+    bench.connect(near, one)
+    bench.pass_time(60)
+    assert wire.failure(one) is wire.failure(other) is None
+    check_equal([one, other, near])
+    lossless(one, other, near)
 
 
 def test_clocks_beyond_all_calendars_are_refused_in_words(bench: Bench) -> None:
@@ -960,6 +1017,19 @@ def test_a_link_begins_with_one_hello(bench: Bench) -> None:
             wire.push(one, payload)
         wire.carry()
         refused(wire, one, LinkError, "a link begins with one Hello", words)
+
+
+def test_synced_is_heard_once(bench: Bench) -> None:
+    """It is said once in each direction of a connection; again on the next is no repetition."""
+    one, other = bench.open_all(2)
+    for _ in range(2):
+        wire = bench.connect(one, other)
+        bench.settle()
+        assert len(wire.heard(one, Synced)) == len(wire.heard(other, Synced)) == 1
+        wire.push(one, encode_message(Synced()))
+        wire.carry()
+        refused(wire, one, LinkError, "Synced is said once on a connection, got it again")
+        bench.cut(wire)
 
 
 def test_a_bye_is_heard_at_any_time(bench: Bench) -> None:

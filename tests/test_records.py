@@ -19,6 +19,7 @@ from manifest.records import (
     check_host,
     check_id,
     check_port,
+    freer_of,
     id_of,
     is_persistent,
     is_wildcard,
@@ -204,13 +205,20 @@ def test_a_made_id_belongs_to_its_maker(number: str) -> None:
     "id",
     [
         "primary", A, f"{A}.", f"{A}.x", f"{A}.01", f"{A}.1 ", f"{A}.1\n", f"{A}.{'9' * 20}",
-        f"{A}.\uff11", f"{A.lower()}.1", f"{A[1:]}.1", f"{A}A.1", f"*{A}.1", f"{A}.-1", f"{A}.1.1",
+        f"{A}.\uff11", f"{A.lower()}.1", f"{A[1:]}.1", f"{A}A.1", f"**{A}.1", f"{A}.-1", f"{A}.1.1",
         "",
     ],
 )  # fmt: skip
 def test_any_other_id_is_a_shared_name(id: str) -> None:
-    """What only resembles an id of a node's making is anyone's, persistent keys among it."""
-    assert owner_of(id) is None
+    """What only resembles an id of a node's making is anyone's."""
+    assert owner_of(id) is freer_of(id) is None
+
+
+def test_a_persistent_record_is_its_owners_to_write_and_anyones_to_free() -> None:
+    """The mark on the key makes an owner-bound id no shared name, but its owner may be gone."""
+    leased, kept = (key_of(f"{A}.1", persistent=persistent) for persistent in (False, True))
+    assert (owner_of(leased), owner_of(kept)) == (A, A)
+    assert (freer_of(leased), freer_of(kept)) == (A, None)
 
 
 def test_node_ids_are_24_upper_case_hex_digits() -> None:

@@ -1,14 +1,18 @@
 """The manifest: opening and closing, registering and finding, leases and partitions, end to end."""
 
+import contextlib
 import inspect
 import logging
 import math
 import signal
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from itertools import pairwise
-from typing import Any
+from types import FrameType, SimpleNamespace
+from typing import Any, Self
 
 import attrs
 import pytest
@@ -29,10 +33,12 @@ from manifest import (
     ManifestInternalError,
     NotOwner,
     Registered,
+    Service,
     ServiceNotFound,
     Timeouts,
     Updated,
     open_manifest,
+    opening,
 )
 from manifest.messages import Bye
 from manifest.network import Address
@@ -345,6 +351,108 @@ def test_ctrl_c_in_a_task_of_the_library_ends_the_block(
     assert caught.value.__cause__ is None
 
 
+class InterruptAt:
+    """Presses Ctrl-C at the line of that number of those that these functions run."""
+
+    def __init__(self, number: int, *functions: Any) -> None:
+        self.number = number
+        self.codes = [inspect.unwrap(each).__code__ for each in functions]
+        self.lines = 0
+        self.before = sys.gettrace()
+
+    def __enter__(self) -> Self:
+        sys.settrace(self.trace)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self.before)
+
+    def trace(self, frame: FrameType, event: str, _: object) -> Any:
+        if event == "line":
+            self.lines += 1
+            if self.lines == self.number:
+                sys.settrace(self.before)
+                signal.raise_signal(signal.SIGINT)
+        return self.trace if frame.f_code in self.codes else None
+
+
+async def block(host: Host, happened: list[str], *, linked: bool) -> None:
+    """Open a manifest for a while, and note what happens in its block."""
+
+    def monotonic() -> float:
+        # Where it hangs it is shielded, and nothing ends it but a fault of its own.
+        assert trio.current_time() < 60, "it hangs"
+        return host.clock.monotonic()
+
+    environment = attrs.evolve(host.environment(), monotonic=monotonic)
+    await host.network.host(B).listen(B, 3100)
+    async with open_manifest(environment=environment, timeouts=Timeouts(close=1)) as m:
+        happened.append("entered")
+        try:
+            if linked:
+                m.connect(host=B)
+                await m.listen()
+            await trio.sleep(1)
+            happened.append("left")
+        except KeyboardInterrupt:
+            happened.append("interrupted")
+            raise
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_ctrl_c_on_any_line_of_opening_and_closing(default_interrupt: None, linked: bool) -> None:
+    """Whichever line of theirs it hits, it comes out bare, and nothing of the manifest is left."""
+    generator, mine = contextlib._AsyncGeneratorContextManager[Any], opening._Opening
+    functions: list[Any] = [
+        generator.__aenter__, generator.__aexit__, mine.__aenter__, mine.__aexit__, opening._open,
+    ]  # fmt: skip
+
+    def interrupted_at(number: int) -> tuple[list[str], int]:
+        """Return what happened in the block, and how many lines there were."""
+        host, happened = SimulatedNetwork().host(A), list[str]()
+        clock = MockClock(autojump_threshold=0)
+        with InterruptAt(number, *functions) as interrupt:
+            if not number:
+                trio.run(partial(block, host, happened, linked=linked), clock=clock)
+            else:
+                with pytest.raises(KeyboardInterrupt) as caught:
+                    trio.run(partial(block, host, happened, linked=linked), clock=clock)
+                assert caught.value.__cause__ is None
+        assert (host.ends, host.listeners) == ([], {})
+        return happened, interrupt.lines
+
+    happened, last = interrupted_at(0)
+    assert happened == ["entered", "left"]
+    assert last > 20
+    seen = [interrupted_at(number)[0] for number in range(1, last + 1)]
+    # Before there is anything to wait for, when it has been opened, and when the block is over.
+    phases = [[], ["entered", "interrupted"], ["entered", "left"]]
+    assert seen == sorted(seen, key=phases.index)
+    assert all(phase in seen for phase in phases)
+
+
+async def test_ctrl_c_while_it_ends_leaves_nobody_waiting(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C comes through every shield: to whoever waits for the end, but to nobody else."""
+
+    async def interrupted() -> None:
+        await trio.lowlevel.checkpoint()
+        raise KeyboardInterrupt
+
+    async with open_manifest(environment=alone()) as m, m.events() as events:
+        ended = SimpleNamespace(wait=interrupted, set=m._tasks._ended.set)
+        monkeypatch.setattr(m._tasks, "_ended", ended)
+        with pytest.raises(KeyboardInterrupt):
+            await m.aclose()
+        with trio.move_on_after(60) as scope:
+            await m.aclose()
+        # If it did not return, neither would the end of the block.
+        m._tasks._closed.set()
+        assert not scope.cancelled_caught
+        assert [each async for each in events] == [Closed()]
+
+
 def test_ctrl_c_during_the_goodbye_is_no_bug(default_interrupt: None) -> None:
     """Ctrl-C while a goodbye is being said ends it at once, and comes out bare."""
     network = SimulatedNetwork()
@@ -616,6 +724,26 @@ def test_a_bad_option_is_a_value_error() -> None:
 
     with pytest.raises(ValueError, match="registration_lifetime"):
         trio.run(main)
+
+
+@pytest.mark.parametrize("environment", [5, "", [], False, Environment])
+def test_what_is_no_environment_is_a_value_error(environment: Any) -> None:
+    """Nothing but None stands for the world as it is."""
+    problem = r"^environment is made by manifest\.Environment\(\.\.\.\), got "
+    with pytest.raises(ValueError, match=problem):
+        open_manifest(environment=environment)
+
+
+@pytest.mark.parametrize("data", ["abc", "", [], 0, False])
+async def test_data_beside_a_mapping_is_a_mapping_as_well(
+    autojump_clock: MockClock, data: Any
+) -> None:
+    """What is no mapping is refused, with a role in a mapping as with a role in text."""
+    async with open_manifest(environment=alone()) as m:
+        for role in ("q", {"role": "q"}):
+            with pytest.raises(ValueError, match="data is a mapping such as"):
+                m.register(role, data)
+        assert not m.services()
 
 
 async def test_a_manifest_tells_what_it_is(autojump_clock: MockClock) -> None:
@@ -893,6 +1021,41 @@ async def test_another_manifests_id_cannot_be_registered(autojump_clock: MockClo
         assert a.services()[service.id].port == 81
 
 
+async def test_a_persistent_service_does_not_stand_in_for_another_manifests(
+    autojump_clock: MockClock,
+) -> None:
+    """An owner-bound id is its owner's alone to register, persistent or not."""
+    async with pair() as (a, b):
+        service = a.register("web", port=80)
+        kept = a.register("db", port=81, persistent=True)
+        await b.wait_for("db")
+        for id in (service.id, kept.id):
+            with pytest.raises(NotOwner, match=f"the id {id} is bound to the manifest {a.id}"):
+                b.register("evil", id=id, port=666, persistent=True)
+        assert a.register("db", port=82, id=kept.id, persistent=True).port == 82
+        assert await until(lambda: b.services()[kept.id].port == 82) < 0.1
+        # Free what is not there, as a hostile peer might: it hides nothing of the owner's.
+        b._hub.replica.free(f"*{service.id}")
+        assert b.free(id=kept.id)
+        await until(lambda: kept.id not in a.services())
+        assert a.services()[service.id] == b.services()[service.id] == service
+
+
+async def test_ids_that_are_in_use_are_not_made(autojump_clock: MockClock) -> None:
+    """An id of its own form that was chosen by hand is not made again: shown, waiting, or freed."""
+    async with open_manifest(environment=alone()) as m:
+        one, two, three, four = (f"{m.id}.{n}" for n in (1, 2, 3, 4))
+        m.register("mine", id=one, port=1, address=A)
+        m.register("mine", id=two, port=2, address=None)
+        m.register("mine", id=three, port=3, address=A, persistent=True)
+        m.register("mine", id=four, port=4, address=A)
+        m.free(id=four)
+        made = [m.register("made", address=A, persistent=kept).id for kept in (False, True)]
+        assert made == [f"{m.id}.5", f"{m.id}.6"]
+        m._hub.learn_address(A)
+        assert {each.id: each.port for each in m.get("mine").values()} == {one: 1, two: 2, three: 3}
+
+
 async def test_registering_for_a_block(autojump_clock: MockClock) -> None:
     """`registered` frees at the end of the block, however it ends, and only what is still its."""
     async with pair() as (a, b):
@@ -1032,6 +1195,61 @@ async def test_what_waits_can_be_registered_anew(autojump_clock: MockClock) -> N
         assert (m.services()["y"].port, m.services()["y"].address) == (2, "10.0.0.9")
 
 
+async def test_what_waits_goes_with_what_it_is_to_replace(autojump_clock: MockClock) -> None:
+    """Freed by its id, by either of its ports, or at the end of a block, nothing of it is left."""
+    async with open_manifest(environment=alone()) as m:
+        for persistent in (False, True):
+            options: dict[str, Any] = {"id": "x", "persistent": persistent}
+
+            def waiting(options: dict[str, Any] = options) -> Service:
+                m.register("web", port=1, address=A, **options)
+                return m.register("web", port=2, address=None, **options)
+
+            waits = waiting()
+            assert m.free(id="x") == waits
+            assert (m.free(id="x"), m.services()) == (None, {})
+            assert m.free(waiting()) == waits
+            assert m.services() == {}
+            waiting()
+            assert m.free(port=2) == waits
+            assert m.services() == {}
+            waiting()
+            freed = m.free(port=1)
+            assert freed is not None
+            assert (freed.port, freed.address) == (1, A)
+            assert m.services() == {}
+            m.register("web", port=1, address=A, **options)
+            with m.registered("web", port=2, address=None, **options):
+                assert m.services()["x"].port == 1
+            assert m.services() == {}
+        m._hub.learn_address(B)
+        assert m.services() == {}
+
+
+async def test_what_waits_to_take_a_name_over_goes_alone(autojump_clock: MockClock) -> None:
+    """What another manifest holds under the name stays, for it was not taken over yet."""
+    network = SimulatedNetwork()
+    async with (
+        open_manifest(environment=network.host(A).environment()) as a,
+        open_manifest(environment=network.host(A).environment()) as b,
+    ):
+        await a.listen()
+        theirs = a.register("web", port=1, id="x")
+        for persistent in (False, True):
+            kept = a.register("db", port=1, id="y", persistent=True)
+            await b.connect().wait_synced()
+            b._hub.registrations.address = None
+            id, service = ("y", kept) if persistent else ("x", theirs)
+            waits = b.register("web", port=2, id=id, address=None, persistent=persistent)
+            assert b.free(id=id) == waits
+            with b.registered("web", port=2, id=id, address=None, persistent=persistent):
+                pass
+            assert b.services()[id] == service
+        b.register("web", port=2, id="x", address=None)
+        with pytest.raises(NotOwner):
+            b.free(id="x", port=1)
+
+
 async def test_what_waits_is_forgotten_at_the_end(autojump_clock: MockClock) -> None:
     """A manifest that closes before its address is known never registers what waited."""
     async with open_manifest(environment=alone()) as m:
@@ -1162,23 +1380,6 @@ async def test_persistent_services_outlive_their_owner(autojump_clock: MockClock
         assert await until(lambda: not a.get("db")) < 0.1
         await trio.sleep(60)
         assert roles(a) == roles(b) == []
-
-
-async def test_a_persistent_service_is_anyones_whatever_its_id(
-    autojump_clock: MockClock,
-) -> None:
-    """An id that was made is its maker's alone, but for a persistent service: that is shared."""
-    async with pair() as (a, b):
-        made = a.register("db", port=5432, persistent=True)
-        await b.wait_for("db")
-        with pytest.raises(NotOwner):
-            b.register("db", port=5433, id=made.id)
-        taken = b.register("db", port=5433, id=made.id, persistent=True)
-        await until(lambda: a.get("db") == {made.id: taken})
-        again = a.register("db", port=5434, id=made.id, persistent=True)
-        await until(lambda: b.get("db") == {made.id: again})
-        assert b.free(again) == again
-        await until(lambda: not a.get("db"))
 
 
 async def test_a_persistent_service_at_a_port_can_be_freed_by_anyone(
@@ -1685,6 +1886,51 @@ async def follow_frees(
         async for event in events:
             if isinstance(event, Freed | Disconnected):
                 into.append(event)  # noqa: PERF401 - read while it goes on
+
+
+@pytest.mark.parametrize("seconds", [1000, 4000, 10 * 86_400])
+async def test_clocks_that_were_set_forward_free_nothing(
+    autojump_clock: MockClock, seconds: float
+) -> None:
+    """However far all clocks were behind: whoever comes next has them all set right, unnoticed."""
+    network, seen = SimulatedNetwork(), list[Any]()
+    async with pair(network) as (a, b), trio.open_nursery() as nursery:
+        far = await nursery.start(opened, network.host(C).environment())
+        await b.listen()
+        await far.connect(host=B).wait_synced()
+        ms = (a, b, far)
+        for m in ms:
+            m.register("web", port=80)
+            m.register("kept", id=f"at-{m.id}", port=81)
+        await until(lambda: all(len(m.services()) == 8 for m in ms))
+        for m in ms:
+            await nursery.start(follow, m, seen)
+        await trio.sleep(600)
+        for host in (A, B, C, "10.0.0.4"):
+            network.host(host).clock.step(seconds)
+        async with open_manifest(environment=network.host("10.0.0.4").environment()) as visitor:
+            visitor.connect(host=A)
+            await until(lambda: len(visitor.services()) == 8)
+            await trio.sleep(60)
+            assert len(visitor.services()) == 8
+        await trio.sleep(3600)
+        assert all(len(m.services()) == 8 for m in ms)
+        assert frees(seen) == []
+        assert {m._hub.replica.physical.now() // 1000 for m in ms} == {
+            network.host(A).clock.wall() // 1000
+        }
+        nursery.cancel_scope.cancel()
+
+
+async def opened(
+    environment: Environment,
+    *,
+    task_status: trio.TaskStatus[Manifest] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Open a manifest for as long as the task runs."""
+    async with open_manifest(environment=environment) as m:
+        task_status.started(m)
+        await trio.sleep_forever()
 
 
 async def test_what_is_renewed_is_never_freed(autojump_clock: MockClock) -> None:

@@ -24,7 +24,8 @@ WORLD = (
 PURE = (
     "backoff.py", "codec.py", "crdt/", "errors.py", "events.py", "frames.py", "leases.py",
     "messages.py", "options.py", "packing.py", "protocol.py", "query.py", "ranges.py", "records.py",
-    "replica.py", "timekeeping.py", "unpacking.py", "versions.py", "view.py", "wire.py",
+    "registrations.py", "replica.py", "timekeeping.py", "unpacking.py", "versions.py", "view.py",
+    "wire.py",
 )  # fmt: skip
 
 

@@ -398,10 +398,22 @@ def test_an_id_that_is_bound_to_another_is_refused_in_words() -> None:
     assert problem == f"{BOB}.1 is {BOB}'s alone to write, not {ANN}'s"
 
 
-@pytest.mark.parametrize("key", ["*db", f"*{BOB}.1", f"{BOB}.01", f"{BOB}.", f"{BOB}.1.2", BOB])
+def test_a_persistent_record_is_written_by_its_owner_and_freed_by_anyone() -> None:
+    """It outlives its owner, so others must be able to free it, but never to write it."""
+    key = f"*{BOB}.1"
+    problem = refusal(row("writes", key=key, node=0)).problem
+    assert problem == f"{key} is {BOB}'s alone to write, not {ANN}'s"
+    for payload in (row("writes", key=key, node=1), row("frees", key=key, node=0)):
+        message = decode(payload)
+        assert isinstance(message, Gossip)
+        (entry,) = (each for each in message.delta.entries if each.key == key)
+        assert (entry.is_tombstone, entry.stamp.node) in ((False, BOB), (True, ANN))
+
+
+@pytest.mark.parametrize("key", ["*db", f"*{BOB}.01", f"{BOB}.01", f"{BOB}.", f"{BOB}.1.2", BOB])
 @pytest.mark.parametrize("writer", [ANN, BOB])
 def test_what_only_looks_bound_may_be_written_by_anyone(key: str, writer: str) -> None:
-    """Persistent keys and whatever is not exactly a node id, a dot and a number are shared."""
+    """Whatever is not exactly a node id, a dot and a number is shared, marked or not."""
     for message in (gossip(write(key, T, writer, "web")), gossip(free(key, T, writer))):
         assert decode(encode_message(message)) == message
 

@@ -16,6 +16,7 @@ import click
 import trio
 
 from manifest.codec import JSON
+from manifest.environment import Environment
 from manifest.network import Address
 from manifest.query import parse_query
 from manifest.records import Service
@@ -258,13 +259,12 @@ async def _print_found(settings: Settings, manifest: Manifest, asked: Asked, pic
         found = list(manifest.get(asked.query).values())
         await output.services(found, f"{len(found)} matching {asked}")
         return
-    if not _reachable(manifest, asked):
+    reachable = _reachable(manifest, asked)
+    if not reachable:
         raise Failure(
             NOT_FOUND, f"there is nothing to connect to: {_what_they_lack(manifest, asked)}"
         )
-    # Each in its turn, so that among all there is one.
-    while not _is_reachable(service := manifest.pick(asked.query)):
-        pass
+    service = Environment().random.choice(reachable)
     if settings.json:
         await output.services([service], "")
     else:

@@ -5,8 +5,10 @@ tells how, by worked examples.
 """
 
 from .application import PORT, Application, Cluster, Node
+from .chaos import ROUGH, Faults, plans
 from .clocks import EPOCH, NodeClock
 from .execution import NotDeterministic, Report, run_plan
+from .laws import LAWS, LawBroken, LawsHeld, check_laws
 from .network import Conditions, Host, SimulatedListener, SimulatedNetwork
 from .plans import (
     TOPOLOGIES,
@@ -34,12 +36,15 @@ from .plans import (
     Unblock,
 )
 from .scheduling import Livelock
+from .soaking import simulate
 from .streams import StreamEnd
 from .trace import Happening, Trace
 
 __all__ = [
     "EPOCH",
+    "LAWS",
     "PORT",
+    "ROUGH",
     "TOPOLOGIES",
     "Action",
     "Application",
@@ -51,12 +56,15 @@ __all__ = [
     "Cut",
     "Deafen",
     "Do",
+    "Faults",
     "Flow",
     "Happening",
     "Heal",
     "Hear",
     "Host",
     "Isolate",
+    "LawBroken",
+    "LawsHeld",
     "Leave",
     "Livelock",
     "Node",
@@ -77,5 +85,8 @@ __all__ = [
     "StreamEnd",
     "Trace",
     "Unblock",
+    "check_laws",
+    "plans",
     "run_plan",
+    "simulate",
 ]

@@ -106,6 +106,25 @@ class Cluster(Generic[StateT]):
         """The states of the nodes that run."""
         return [node.state for node in self.up if node.state is not None]
 
+    @property
+    def groups(self) -> list[list[Node[StateT]]]:
+        """The nodes that run, in groups that the topology connects without those that are down.
+
+        What a partition keeps apart is still one group.
+        """
+        rest, groups = {node.name: node for node in self.up}, []
+        while rest:
+            group = [rest.pop(next(iter(rest)))]
+            for node in group:
+                near = [each for each in rest.values() if _adjoin(node, each)]
+                group += [rest.pop(each.name) for each in near]
+            groups.append(sorted(group, key=lambda node: node.index))
+        return groups
+
+
+def _adjoin(one: Node[Any], other: Node[Any]) -> bool:
+    return one.name in other.peers or other.name in one.peers
+
 
 class Application(abc.ABC, Generic[StateT]):
     """What runs on every node, what can be done to it, and what must hold. One is made per run."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Iterable
+from itertools import zip_longest
 from typing import Any
 
 import attrs
@@ -159,8 +160,8 @@ class _Execution:
         self.within = within
         self.network = SimulatedNetwork(plan.seed, plan.conditions, trace=trace)
         self.names = [f"n{index}" for index in range(plan.nodes)]
-        for name in self.names:
-            self.network.host(name)
+        for name, offset in zip_longest(self.names, plan.offsets[: plan.nodes], fillvalue=0.0):
+            self.network.host(str(name)).clock.offset = float(offset)
         self.dials = dials(plan.topology, plan.nodes, plan.seed)
         self.cluster: Cluster[Any] = Cluster(self.network, [])
         self.skipped = 0
@@ -209,9 +210,9 @@ class _Execution:
 
     async def _run_node(self, node: Node[Any]) -> None:
         enter(node.host.gate)
-        # What is spawned below is behind the gate; this task waits for it and for nothing else.
+        # What is spawned below is behind the gate; this task only waits for it.
         try:
-            async with trio.open_nursery() as nursery:
+            async with trio.open_nursery() as nursery:  # noqa: ASYNC112 - a task, not a call
                 nursery.start_soon(self._run_application, node)
         finally:
             node.gone.set()
@@ -307,10 +308,7 @@ class _Execution:
         if not node.up:
             return False
         self._resume(node)
-        if silently:
-            node.host.vanish()
-        else:
-            node.host.crash()
+        node.host.crash(silently=silently)
         node.scope.cancel()
         return True
 

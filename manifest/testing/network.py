@@ -368,23 +368,19 @@ class Host:
         for end in self.ends:
             end.inbound.wake()
 
-    def crash(self) -> None:
-        """Lose all sockets as a killed process does: the system resets the peers' streams."""
-        self.unplugged = True
-        for end in self.ends:
-            end.lost = True
-            self.network.post(self, end.other, end.outbound, end.twin.reset)
-            end.close()
-        for listener in [*self.listeners.values()]:
-            listener.close()
+    def crash(self, *, silently: bool = False) -> None:
+        """Lose all sockets as a killed process does: the system resets the peers' streams.
 
-    def vanish(self) -> None:
-        """Lose all sockets as a machine without power does: nobody is told."""
+        Or as a machine without power does, where `silently`: nobody is told. What is left of the
+        process until it is cancelled finds them broken.
+        """
         self.unplugged = True
+        for listener in self.listeners.values():
+            for end in listener.queue:
+                end.lose(silently=silently)
+        self.listeners.clear()
         for end in self.ends:
-            end.vanish()
-        for listener in [*self.listeners.values()]:
-            listener.close()
+            end.lose(silently=silently)
 
     def come_back(self) -> None:
         """Be a machine on the network again, with no memory of the streams that there were."""

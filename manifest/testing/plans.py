@@ -7,7 +7,6 @@ random in a run, the order of tasks included, so a plan and an application make 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -236,6 +235,8 @@ class Plan:
     topology: str = attrs.field(default="chain", validator=_check_topology)
     """Who dials whom: one of `TOPOLOGIES`, or "dial 3": each dials three others."""
     conditions: Conditions = attrs.field(factory=Conditions)
+    offsets: tuple[float, ...] = attrs.field(default=(), converter=tuple[float, ...])
+    """Seconds by which the nodes' wall clocks are ahead from the start; 0 for those left out."""
 
 
 def dials(topology: str, nodes: int, seed: int) -> list[tuple[int, ...]]:
@@ -270,8 +271,3 @@ def _some(draw: random.Random, nodes: int, node: int, degree: int) -> tuple[int,
     first = [node - 1] if node else []
     wanted = max(0, min(degree - len(first), len(others)))
     return (*first, *draw.sample(others, wanted))
-
-
-def duration(steps: Iterable[Step]) -> float:
-    """Return how many virtual seconds steps take, what comes after the last one apart."""
-    return sum(step.after for step in steps)

@@ -50,7 +50,7 @@ class Schedule(Gatekeeper):
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         """Count it."""
-        number: int = task._counter  # type: ignore[attr-defined]  # see the module's docstring
+        number: int = task._counter  # see the module's docstring
         if self._first is None:
             self._first = number
         self.steps += 1
@@ -81,15 +81,15 @@ def run_scheduled(
             return (await run(schedule),)
         return ()
 
+    failure: BaseException | None = None
+    result: tuple[T, ...] = ()
     with _drawn_from(seed):
         try:
             result = trio.run(
                 within_budget, clock=MockClock(autojump_threshold=0), instruments=[schedule]
             )
-        except BaseException as error:  # noqa: BLE001 - raised again, bare
+        except BaseException as error:  # noqa: ASYNC103, BLE001 - raised again, bare
             failure = _alone(error)
-        else:
-            failure = None
     if schedule.busy is not None:
         raise Livelock(
             f"tasks took more than {max_steps} steps without virtual time moving on; the last was "

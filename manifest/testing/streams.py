@@ -78,7 +78,7 @@ class StreamEnd(trio.abc.HalfCloseableStream):
     outbound: Pipe
     closed: bool = False
     lost: bool = False
-    """Whether its process is gone and nobody was told."""
+    """Whether its process was killed: what is left of that process finds it broken."""
     cut_short: bool = False
     """Whether a send was interrupted when part of its data had been taken."""
     cut_after: int | None = None
@@ -111,7 +111,7 @@ class StreamEnd(trio.abc.HalfCloseableStream):
             await trio.lowlevel.checkpoint()
             while left:
                 self._check()
-                if self.outbound.broken:
+                if self.outbound.broken or self.lost:
                     raise trio.BrokenResourceError("connection reset by peer")
                 room = self.outbound.capacity - self.outbound.unread
                 if room <= 0:
@@ -169,16 +169,15 @@ class StreamEnd(trio.abc.HalfCloseableStream):
         self._receiving = True
         pipe = self.inbound
         try:
-            await trio.lowlevel.checkpoint()
-            while not self.closed and (
-                self.host.deaf or not (pipe.arrived or pipe.ended or pipe.broken)
-            ):
+            if self._has_something_to_read():
+                await trio.lowlevel.checkpoint()
+            while not self._has_something_to_read():
                 await pipe.readers.park()
         finally:
             self._receiving = False
         self._check()
         there = len(pipe.arrived)
-        if pipe.broken and not there:
+        if self.lost or (pipe.broken and not there):
             raise trio.BrokenResourceError("connection reset by peer")
         take = min(there, max_bytes or there, self.network.fragment(there))
         data = bytes(pipe.arrived[:take])
@@ -186,6 +185,11 @@ class StreamEnd(trio.abc.HalfCloseableStream):
         pipe.unread -= take
         pipe.writers.unpark_all()
         return data
+
+    def _has_something_to_read(self) -> bool:
+        pipe = self.inbound
+        there = bool(pipe.arrived or pipe.ended or pipe.broken)
+        return self.closed or self.lost or (there and not self.host.deaf)
 
     def close(self) -> None:
         """Close this end; what was not read by then makes it a reset."""
@@ -196,18 +200,25 @@ class StreamEnd(trio.abc.HalfCloseableStream):
         self.inbound.wake()
         self.outbound.wake()
         if not self.lost:
-            tell = self.twin.reset if self.inbound.arrived else self.outbound.end
-            self.network.post(self.host, self.other, self.outbound, tell)
+            self.tell(self.twin.reset if self.inbound.arrived else self.outbound.end)
 
     def reset(self) -> None:
         """Break both directions, for both ends."""
         self.inbound.reset()
         self.outbound.reset()
 
-    def vanish(self) -> None:
-        """Be gone without a word to the other end."""
+    def lose(self, *, silently: bool) -> None:
+        """Be what is left of a stream whose process was killed; `silently`, nobody is told."""
         self.lost = True
-        self.close()
+        self.network.ends.pop(self, None)
+        self.inbound.wake()
+        self.outbound.wake()
+        if not silently:
+            self.tell(self.twin.reset)
+
+    def tell(self, happen: Callable[[], None]) -> None:
+        """Have something happen at the other end, behind all that was sent."""
+        self.network.post(self.host, self.other, self.outbound, happen)
 
     async def aclose(self) -> None:
         """Close this end. Checkpoints; closed in any case."""

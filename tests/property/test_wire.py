@@ -29,6 +29,7 @@ from manifest.records import (
     check_address,
     check_id,
     check_port,
+    freer_of,
     id_of,
     owner_of,
     parse_role,
@@ -72,10 +73,14 @@ VALUES = st.recursive(
     max_leaves=5,
 )
 DATA = st.dictionaries(KEYS, VALUES, max_size=3)
+# A colon is right in IPv6 addresses alone, and what stands for every address is none.
+ADDRESSES = TEXTS.filter(lambda text: ":" not in text) | st.ip_addresses().map(str).filter(
+    lambda text: text not in ("0.0.0.0", "::")
+)
 RECORDS = st.builds(
     Record,
     st.one_of(TEXTS, TEXTS.map("{}@1.2.3".format), TEXTS.map("@{}@1.0.0-rc.1+b".format)),
-    st.none() | TEXTS | st.sampled_from(["192.0.2.7", "2001:db8::1"]),
+    st.none() | ADDRESSES | st.sampled_from(["192.0.2.7", "2001:db8::1"]),
     st.none() | st.integers(1, 65535),
     st.sampled_from([b"\x80", pack_data({"zone": "eu"}), pack_data({"x": ["é" * 300, None]})]),
 )
@@ -88,16 +93,19 @@ NUMBERS = st.one_of(
 def entries(draw: st.DrawFn) -> Entry[str, Record]:
     """Any entry that a peer may write: of its own, of a shared name, persistent; or a tombstone."""
     stamp = Stamp(draw(TIMES), draw(NODES))
+    value = draw(st.one_of(RECORDS, st.just(TOMBSTONE)))
+    # Whoever wrote a persistent record, anyone may free it.
+    writers = NODES if value is TOMBSTONE else st.just(stamp.node)
     key = draw(
         st.one_of(
             NUMBERS.map(f"{stamp.node}.{{}}".format),
             TEXTS,
             TEXTS.map("*{}".format),
             NODES.map("{}.".format),
-            st.tuples(NODES, NUMBERS).map("*{0[0]}.{0[1]}".format),
+            st.tuples(writers, NUMBERS).map("*{0[0]}.{0[1]}".format),
         )
     )
-    return Entry(key, stamp, draw(st.one_of(RECORDS, st.just(TOMBSTONE))))
+    return Entry(key, stamp, value)
 
 
 MARKS = st.tuples(TIMES, TIMES, st.booleans()).map(
@@ -137,7 +145,7 @@ HELLOS = st.builds(
     lease=POSITIVE,
     name=st.none() | TEXTS,
     listening=st.none() | TEXTS,
-    seen=st.none() | TEXTS,
+    seen=st.none() | ADDRESSES,
     context=st.dictionaries(NODES, POSITIVE, max_size=5),
 )
 BYES = st.builds(Bye, code=TEXTS, reason=st.text(max_size=200))
@@ -183,7 +191,7 @@ def check_entry(entry: Entry[str, Record]) -> None:
     assert 0 < time <= MAX_INT
     assert valid_node_id(node)
     assert check_id(id_of(entry.key))
-    assert owner_of(entry.key) in (None, node)
+    assert (freer_of if entry.is_tombstone else owner_of)(entry.key) in (None, node)
     assert GossipPacker(LEAST_FRAME - HEADER_BYTES, base=1).add_entry(entry)
     if isinstance(entry.value, Record):
         record = entry.value

@@ -1,0 +1,194 @@
+"""What runs as long as a manifest is open, and how it ends.
+
+`Tasks.run` owns one nursery. Listeners, links and the pulse are its children: a failing link never
+fails the manifest. Ctrl-C is left to the main task: it ends the application's block, and the
+manifest says goodbye.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from . import __version__
+from .errors import ManifestError
+from .events import Closed, Heartbeat
+from .exchange import Exchange
+from .link import SupervisedLink
+from .listener import Listener
+from .network import Address, Stream
+from .records import Record, check_address, check_port
+
+__all__ = ["ManifestClosed", "Tasks"]
+
+
+class ManifestClosed(ManifestError, trio.ClosedResourceError):
+    """The manifest has been closed: open a new one."""
+
+
+class Tasks:
+    """The tasks of one manifest, from when it is opened until nothing of it runs any more."""
+
+    def __init__(self, hub: Exchange) -> None:
+        self.closing = False
+        """Whether the manifest has been closed, or is being closed."""
+        self._hub = hub
+        self._nursery: trio.Nursery
+        self._accepting: dict[Listener, trio.CancelScope] = {}
+        self._ended = trio.Event()
+        self._closed = trio.Event()
+
+    def check_open(self) -> None:
+        """Raise `ManifestClosed` if that is so."""
+        if self.closing:
+            raise ManifestClosed(f"the manifest {self._hub.replica.node} is closed: open a new one")
+
+    @trio.lowlevel.enable_ki_protection
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run what runs as long as the manifest is open, until the nursery in it is cancelled."""
+        try:
+            async with trio.open_nursery() as self._nursery:
+                task_status.started()
+                # Opened under a cancelled scope, it ends here: nobody would cancel it later.
+                await trio.lowlevel.checkpoint_if_cancelled()
+                # The links are needed to say goodbye when the application is cancelled.
+                self._nursery.cancel_scope.shield = True
+                self._nursery.start_soon(self._pulse)
+                await trio.sleep_forever()
+        finally:
+            self._ended.set()
+
+    @trio.lowlevel.enable_ki_protection
+    async def aclose(self) -> None:
+        """Leave, tell the peers, and end all that runs: see `Manifest.aclose`."""
+        if self.closing:
+            await self._closed.wait()
+            return
+        self.closing = True
+        hub = self._hub
+        try:
+            for listener in tuple(hub.listeners):
+                listener.close()
+            hub.registrations.forget_all_that_waits()
+            hub.replica.leave()
+            with trio.move_on_after(hub.options.timeouts.close):
+                await self._say_goodbye()
+        finally:
+            self._nursery.cancel_scope.cancel()
+            try:
+                # Everything in there has been cancelled, so this takes no longer than that.
+                with trio.CancelScope(shield=True):
+                    await self._ended.wait()
+            finally:
+                # Ctrl-C comes through any shield. Whoever closes it as well must not wait for ever.
+                hub.emit(Closed())
+                self._closed.set()
+
+    async def _say_goodbye(self) -> None:
+        async with trio.open_nursery() as nursery:
+            for link in list(self._hub.links):
+                nursery.start_soon(link.say_goodbye)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _pulse(self) -> None:
+        """Let time pass for the replica, and say every now and then that it is alive."""
+        hub, replica = self._hub, self._hub.replica
+        interval = hub.options.heartbeat_interval
+        due = trio.current_time() + interval
+        while True:
+            wake_at = min(due, trio.current_time() + hub.pulse_interval)
+            lapse = replica.leases.next_deadline() + replica.waking.paused
+            await trio.sleep_until(min(wake_at, max(lapse, trio.current_time() + 0.001)))
+            if replica.pulse(hub.pulse_interval):
+                hub.gossip(urgent=False)
+            if trio.current_time() >= due:
+                replica.heartbeat()
+                for link in hub.links:
+                    if link.connection is not None:
+                        link.connection.protocol.keep_alive()
+                hub.gossip(urgent=False)
+                hub.emit(Heartbeat(replica.physical.now()))
+                due = max(due + interval, trio.current_time())
+
+    # Links
+
+    def connect(self, address: Address) -> SupervisedLink:
+        """Return a link that dials a peer again and again."""
+        link = self._hub.new_link(address, dialled=True)
+        self._nursery.start_soon(self._run_link, link)
+        return link
+
+    @trio.lowlevel.enable_ki_protection
+    async def _run_link(self, link: SupervisedLink) -> None:
+        try:
+            await link.run()
+        finally:
+            self._hub.forget_link(link)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _serve(self, stream: Stream) -> None:
+        hub = self._hub
+        link = hub.new_link(hub.environment.network.remote(stream), dialled=False)
+        try:
+            await link.serve(stream)
+        finally:
+            hub.forget_link(link)
+
+    # Listeners
+
+    async def listen(self, port: int, host: str) -> Listener:
+        """Bind a port, and accept links there until the listener is closed."""
+        await trio.lowlevel.checkpoint()
+        for other in [each for each in self._accepting if each not in self._hub.listeners]:
+            await other._unbound.wait()
+        network = self._hub.environment.network
+        sockets = await network.listen(host, port)
+        try:
+            self.check_open()
+            addresses = tuple(network.bound(each) for each in sockets)
+            listener = self._new_listener(addresses)
+            self._hub.listeners[listener] = None
+            self._accepting[listener] = trio.CancelScope()
+            self._nursery.start_soon(self._accept, listener, sockets)
+        except BaseException:
+            for each in sockets:
+                await trio.aclose_forcefully(each)
+            raise
+        return listener
+
+    def _new_listener(self, addresses: tuple[Address, ...]) -> Listener:
+        """Register `manifest@<version>` where others can reach it, and return the listener."""
+        hub = self._hub
+        shown = Address(self._address_of_listener(addresses), addresses[0].port)
+        hub.learn_address(shown.host)
+        advertised = hub.options.advertise
+        if advertised is not None:
+            shown = Address(advertised.host, advertised.port or shown.port)
+        record = Record(
+            f"manifest@{__version__}", check_address(shown.host), check_port(shown.port)
+        )
+        service = hub.registrations.register(record, id=None, persistent=False, waits=False)
+        return Listener(addresses, shown, service, self._stop_listening)
+
+    def _address_of_listener(self, addresses: tuple[Address, ...]) -> str:
+        for address in addresses:
+            if not address.is_wildcard:
+                return address.host
+        return self._hub.environment.network.own_address()
+
+    @trio.lowlevel.enable_ki_protection
+    async def _accept(self, listener: Listener, sockets: list[trio.abc.Listener[Stream]]) -> None:
+        try:
+            with self._accepting[listener]:
+                await trio.serve_listeners(self._serve, sockets, handler_nursery=self._nursery)
+        finally:
+            self._stop_listening(listener)
+            del self._accepting[listener]
+            listener._unbound.set()
+
+    def _stop_listening(self, listener: Listener) -> None:
+        if listener not in self._hub.listeners:
+            return
+        del self._hub.listeners[listener]
+        self._accepting[listener].cancel()
+        if not self.closing:
+            self._hub.registrations.free_if_mine(listener.service)

@@ -1,0 +1,287 @@
+"""What may go wrong, drawn step by step: by Hypothesis for plans, from a seed for long simulations.
+
+Both draw through a `Chooser`, so both know the same faults. First choices are the tamest, for that
+is what Hypothesis shrinks towards: an operation, on node 0, at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any, Protocol, TypeVar
+
+import attrs
+from hypothesis import strategies as st
+
+from .network import Conditions
+from .plans import (
+    TOPOLOGIES,
+    Action,
+    Block,
+    Crash,
+    Cut,
+    Deafen,
+    Do,
+    Flow,
+    Heal,
+    Hear,
+    Isolate,
+    Leave,
+    Pause,
+    Plan,
+    Restart,
+    Resume,
+    SetClock,
+    SetDrift,
+    Split,
+    Stall,
+    Step,
+    Unblock,
+)
+
+__all__ = ["Chooser", "Faults", "RandomChooser", "plans", "some_steps"]
+
+T = TypeVar("T")
+
+PAUSES = (0.0, 0.01, 0.2, 1.0, 3.0)
+"""Virtual seconds between two steps, by default."""
+
+
+@attrs.frozen(kw_only=True)
+class Faults:
+    """Which faults there are. Those that are left out are all there, but for clocks that are off.
+
+    >>> Faults.none().partitions
+    False
+    """
+
+    partitions: bool = True
+    """Ways between nodes are blocked: one, all of one node's, a half's, or a random subset."""
+    cuts: bool = True
+    """Streams break, at once or in the middle of what is sent next."""
+    stalls: bool = True
+    """Streams carry nothing for a time; nodes do not read for a time."""
+    crashes: bool = True
+    """Nodes are killed, with or without a reset, and started again."""
+    leaves: bool = True
+    """Nodes end by themselves, and are started again."""
+    pauses: bool = True
+    """Nodes do not run for a time."""
+    clock_offset: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
+    """Seconds by which wall clocks step off the true time, either way."""
+    clock_drift: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
+    """By how much clocks run too fast or too slow: 0.001 is a millisecond a second."""
+
+    @classmethod
+    def none(cls) -> Faults:
+        """Return that nothing goes wrong."""
+        return cls(
+            partitions=False, cuts=False, stalls=False, crashes=False, leaves=False, pauses=False
+        )
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The names of the faults that there are."""
+        return tuple(field.name for field in attrs.fields(type(self)) if getattr(self, field.name))
+
+
+class Chooser(Protocol):
+    """Where choices come from."""
+
+    def integer(self, lowest: int, highest: int) -> int:
+        """Return one of these numbers."""
+
+    def one_of(self, choices: Sequence[T]) -> T:
+        """Return one of these."""
+
+    def operation(self) -> Any:
+        """Return an operation for some node."""
+
+
+@attrs.frozen
+class _Drawing:
+    """Choices that Hypothesis makes, and shrinks."""
+
+    draw: st.DrawFn
+    operations: st.SearchStrategy[Any]
+
+    def integer(self, lowest: int, highest: int) -> int:
+        return self.draw(st.integers(lowest, highest))
+
+    def one_of(self, choices: Sequence[T]) -> T:
+        return self.draw(st.sampled_from(choices))
+
+    def operation(self) -> Any:
+        return self.draw(self.operations)
+
+
+@attrs.frozen
+class RandomChooser:
+    """Choices from a seed, as many as are wanted."""
+
+    random: Random
+    operations: Callable[[Random], Any]
+
+    def integer(self, lowest: int, highest: int) -> int:
+        """Return one of these numbers, all equally likely."""
+        return self.random.randint(lowest, highest)
+
+    def one_of(self, choices: Sequence[T]) -> T:
+        """Return one of these, all equally likely."""
+        return self.random.choice(choices)
+
+    def operation(self) -> Any:
+        """Return what the user's function makes of the randomness."""
+        return self.operations(self.random)
+
+
+def some_steps(
+    choose: Chooser, nodes: int, faults: Faults, pauses: Sequence[float]
+) -> tuple[Step, ...]:
+    """Return what happens next: mostly an operation, else a fault or its mending."""
+    after = choose.one_of(pauses)
+    # Two of three are operations, whatever else there is.
+    kinds = faults.kinds
+    kind = choose.one_of(("operation",) * max(1, 2 * len(kinds)) + kinds)
+    if kind == "operation":
+        return (Step(after, Do(choose.integer(0, nodes - 1), choose.operation())),)
+    actions = _KINDS[kind](choose, nodes, faults)
+    return tuple(Step(0.0 if number else after, each) for number, each in enumerate(actions))
+
+
+def _partitions(choose: Chooser, nodes: int, faults: Faults) -> Sequence[Action]:
+    node, other = _pair(choose, nodes)
+    match choose.one_of(("heal", "isolate", "block", "unblock", "split", "swizzle")):
+        case "isolate":
+            return (Isolate(node),)
+        case "block":
+            return (Block(node, other),)
+        case "unblock":
+            return (Unblock(node, other),)
+        case "split":
+            return (Split(tuple(range(node + 1))),)
+        case "swizzle":
+            return _swizzle(choose, nodes)
+        case _:
+            return (Heal(),)
+
+
+def _swizzle(choose: Chooser, nodes: int) -> Sequence[Action]:
+    """Block a few ways one by one, and open them again in another order, but for the last."""
+    ways = [_pair(choose, nodes) for _ in range(choose.integer(1, nodes))]
+    order = [ways[choose.integer(0, len(ways) - 1)] for _ in ways]
+    return (*(Block(*way) for way in ways), *(Unblock(*way) for way in order))
+
+
+def _cuts(choose: Chooser, nodes: int, faults: Faults) -> Sequence[Action]:
+    after = choose.one_of((0, 1, 3, 4, 5, choose.integer(6, 400)))
+    return (Cut(*_pair(choose, nodes), after=after),)
+
+
+def _stalls(choose: Chooser, nodes: int, faults: Faults) -> Sequence[Action]:
+    node, other = _pair(choose, nodes)
+    kind = choose.one_of((Flow, Stall, Hear, Deafen))
+    return (kind(node, other) if kind in (Flow, Stall) else kind(node),)
+
+
+def _crashes(choose: Chooser, nodes: int, faults: Faults) -> Sequence[Action]:
+    node = choose.integer(0, nodes - 1)
+    return (choose.one_of((Restart(node), Restart(node), Crash(node), Crash(node, silently=True))),)
+
+
+def _leaves(choose: Chooser, nodes: int, faults: Faults) -> Sequence[Action]:
+    node = choose.integer(0, nodes - 1)
+    return (choose.one_of((Restart(node), Leave(node))),)
+
+
+def _pauses(choose: Chooser, nodes: int, faults: Faults) -> Sequence[Action]:
+    node = choose.integer(0, nodes - 1)
+    return (choose.one_of((Resume(node), Pause(node))),)
+
+
+def _clock_offset(choose: Chooser, nodes: int, faults: Faults) -> Sequence[Action]:
+    share = choose.integer(-10, 10) / 10
+    return (SetClock(choose.integer(0, nodes - 1), share * faults.clock_offset),)
+
+
+def _clock_drift(choose: Chooser, nodes: int, faults: Faults) -> Sequence[Action]:
+    share = choose.integer(-10, 10) / 10
+    return (SetDrift(choose.integer(0, nodes - 1), 1 + share * faults.clock_drift),)
+
+
+_KINDS: dict[str, Callable[[Chooser, int, Faults], Sequence[Action]]] = {
+    "partitions": _partitions,
+    "cuts": _cuts,
+    "stalls": _stalls,
+    "crashes": _crashes,
+    "leaves": _leaves,
+    "pauses": _pauses,
+    "clock_offset": _clock_offset,
+    "clock_drift": _clock_drift,
+}
+
+
+def _pair(choose: Chooser, nodes: int) -> tuple[int, int]:
+    one = choose.integer(0, nodes - 1)
+    return one, (one + choose.integer(1, max(1, nodes - 1))) % nodes
+
+
+def plans(
+    operations: st.SearchStrategy[Any],
+    *,
+    nodes: tuple[int, int] = (2, 5),
+    max_steps: int = 30,
+    faults: Faults | None = None,
+    pauses: Sequence[float] = PAUSES,
+    topologies: Sequence[str] = TOPOLOGIES,
+    conditions: Sequence[Conditions] | None = None,
+) -> st.SearchStrategy[Plan]:
+    """Return a strategy of plans, for `run_plan`.
+
+    `operations` makes what `Application.do` is given; `nodes` are the fewest and the most nodes;
+    `pauses` the virtual seconds between two steps, of which the first is the tamest; `conditions`
+    the networks to choose from, by default one without delay, and one with delays, small buffers
+    and reads in pieces. The seed that decides the order of tasks is drawn as well, so interleavings
+    are explored and not only data.
+    """
+    if not isinstance(operations, st.SearchStrategy):
+        raise ValueError(
+            f"operations is a Hypothesis strategy, such as st.sampled_from([...]), got "
+            f"{operations!r}"
+        )
+    fewest, most = nodes
+    if not 1 <= fewest <= most:
+        raise ValueError(f"nodes are the fewest and the most, such as (2, 5), got {nodes!r}")
+    networks = tuple(conditions or (Conditions(), ROUGH))
+    wrong = faults or Faults()
+
+    @st.composite
+    def chunks(draw: st.DrawFn, count: int) -> tuple[Step, ...]:
+        return some_steps(_Drawing(draw, operations), count, wrong, pauses)
+
+    def offsets(count: int) -> st.SearchStrategy[tuple[float, ...]]:
+        if not wrong.clock_offset:
+            return st.just(())
+        share = st.integers(-10, 10).map(lambda tenths: tenths / 10 * wrong.clock_offset)
+        return st.lists(share, max_size=count).map(tuple)
+
+    @st.composite
+    def whole(draw: st.DrawFn) -> Plan:
+        count = draw(st.integers(fewest, most))
+        # Left to itself, Hypothesis makes short lists, in which little can go wrong.
+        least = draw(st.integers(0, max_steps // 2))
+        steps = draw(st.lists(chunks(count), min_size=least, max_size=max_steps))
+        return Plan(
+            nodes=count,
+            steps=tuple(step for chunk in steps for step in chunk),
+            seed=draw(st.integers(0, 2**32 - 1)),
+            topology=draw(st.sampled_from(topologies)),
+            conditions=draw(st.sampled_from(networks)),
+            offsets=draw(offsets(count)),
+        )
+
+    return whole()
+
+
+ROUGH = Conditions(latency=(0.0, 0.05), capacity=600, fragmented=0.5)
+"""A network with delays, buffers that are soon full, and reads in pieces."""

@@ -1,0 +1,480 @@
+"""Planted bugs: the real code with one mistake that somebody has made somewhere, and who notices.
+
+    python -m tests.mutants                   all of them, as a table
+    python -m tests.mutants lease renewal     those whose names contain one of these words
+
+Each mutant replaces pieces of source text, which have to occur exactly once, in a copy of the
+project; the property tests that it names must fail there, with the examples of the profile `ci`,
+within a minute. The table says which test noticed, after how many seconds, and how large the case
+was that Hypothesis shrank it to: steps of a plan, or lines.
+
+A mutant that survives means that the tests must get better.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import attrs
+
+__all__ = ["MUTANTS", "ROOT", "Mutant"]
+
+ROOT = Path(__file__).parents[1]
+SECONDS = 60
+_CASE = r"(?:Falsifying example|Failing test case): \w+\((.*?)\n(?:E +)?\)"
+SHRINKING = 25
+"""Seconds for which a case is shrunk; Hypothesis by itself takes up to five minutes."""
+
+
+@attrs.frozen
+class Edit:
+    """A piece of text in a file of the project, and what stands there in the mutant."""
+
+    path: str
+    old: str
+    new: str
+
+    def apply(self, root: Path) -> None:
+        """Change the file. LookupError where the text does not occur exactly once."""
+        path = root / self.path
+        text = path.read_text(encoding="utf-8")
+        if text.count(self.old) != 1:
+            raise LookupError(
+                f"a mutant replaces a text that occurs {text.count(self.old)} times in "
+                f"{self.path}, and has to occur once: plant it anew\n{self.old}"
+            )
+        path.write_text(text.replace(self.old, self.new), encoding="utf-8")
+
+
+@attrs.frozen
+class Mutant:
+    """One mistake, and the property tests that must fail for it: one of them is enough."""
+
+    name: str
+    edits: tuple[Edit, ...]
+    killers: tuple[str, ...]
+
+
+CRDT = "tests/property/test_crdt.py::"
+LINKS = "tests/property/test_protocol.py::"
+CLUSTERS = "tests/property/test_clusters.py::"
+VIEW = "tests/property/test_view.py::"
+
+LWWMAP = "manifest/crdt/lwwmap.py"
+LEASES = "manifest/leases.py"
+PROTOCOL = "manifest/protocol.py"
+REPLICA = "manifest/replica.py"
+SHOWN = "manifest/view.py"
+
+
+def _of(name: str, path: str, old: str, new: str, *killers: str) -> Mutant:
+    return Mutant(name, (Edit(path, old, new),), killers)
+
+
+MUTANTS = (
+    # What a delta claims
+    _of(
+        "context on a truncated delta",
+        PROTOCOL,
+        "        if not self._pack_entries(packer, peer):\n",
+        "        if self._pack_entries(packer, peer) is None:\n",
+        CLUSTERS + "test_parts_are_cut_anywhere",
+    ),
+    _of(
+        "context on a first part",
+        PROTOCOL,
+        "            return frame(packer.payload(horizon=0))\n",
+        "            self._pack_marks(packer)\n"
+        "            return frame(packer.payload(horizon=0))\n",
+        LINKS + "test_linked_replicas_keep_their_promises_and_agree",
+        CLUSTERS + "test_parts_are_cut_anywhere",
+    ),
+    _of(
+        "causal condition not checked",
+        LWWMAP,
+        "            if since > self.reflected(node) and since > horizon:\n",
+        "            if since < 0:\n",
+        CRDT + "test_a_delta_that_leaves_a_gap_is_refused_whole",
+    ),
+    _of(
+        "journal cursor advanced before the send",
+        PROTOCOL,
+        "            if not arrived_here and not covered:\n",
+        "            self._cursor = position\n            if not arrived_here and not covered:\n",
+        LINKS + "test_linked_replicas_keep_their_promises_and_agree",
+        CLUSTERS + "test_parts_are_cut_anywhere",
+    ),
+    _of(
+        "back-propagation filter that swallows a newer stamp",
+        PROTOCOL,
+        "            self._theirs.append((joined.first, joined.last))\n",
+        "            self._theirs.append((joined.first, joined.last + 1))\n",
+        LINKS + "test_linked_replicas_keep_their_promises_and_agree",
+        CLUSTERS + "test_clusters_converge",
+    ),
+    _of(
+        "entries sent back to where they came from",
+        PROTOCOL,
+        "            if not arrived_here and not covered:\n",
+        "            if not arrived_here or not covered:\n",
+        CLUSTERS + "test_no_entry_goes_back",
+    ),
+    # The horizon
+    _of(
+        "horizon missing from the delta",
+        PROTOCOL,
+        "        data = frame(packer.payload(horizon=replica.map.horizon))\n",
+        "        data = frame(packer.payload(horizon=0))\n",
+        LINKS + "test_linked_replicas_keep_their_promises_and_agree",
+        CLUSTERS + "test_clusters_outlive_the_retention",
+    ),
+    _of(
+        "tombstones collected earlier than live entries",
+        LWWMAP,
+        "            if entry.stamp.time <= self._horizon:\n",
+        "            if entry.is_tombstone or entry.stamp.time <= self._horizon:\n",
+        CRDT + "test_collection_commutes_with_merging",
+        CRDT + "test_replicas_keep_their_promises_and_agree",
+    ),
+    Mutant(
+        "collection by receipt time",
+        (
+            Edit(
+                LWWMAP,
+                "            if entry.stamp.time <= self._horizon:\n",
+                "            if self._receipts[entry.key] <= self._horizon:\n",
+            ),
+            Edit(
+                LWWMAP,
+                "        self._entries[entry.key] = entry\n",
+                "        self._entries[entry.key] = entry\n"
+                "        times = [time, *self._latest.values(), *self._context.values()]\n"
+                "        self._receipts[entry.key] = max(times)\n",
+            ),
+            Edit(
+                LWWMAP,
+                "        self._position = 0\n",
+                "        self._position = 0\n        self._receipts: dict[object, int] = {}\n",
+            ),
+            Edit(LWWMAP, '        "_position",\n', '        "_position",\n        "_receipts",\n'),
+        ),
+        (
+            CRDT + "test_a_join_is_what_the_definition_says",
+            CRDT + "test_pruning_keeps_what_it_should",
+            CRDT + "test_joins_commute",
+        ),
+    ),
+    _of(
+        "tombstone timer restarted on relay",
+        "manifest/packing.py",
+        "                self._frees.append((key, time - self._base, self._nodes[node]))\n",
+        "                self._frees.append((key, 0, self._nodes[node]))\n",
+        LINKS + "test_linked_replicas_keep_their_promises_and_agree",
+        CLUSTERS + "test_clusters_converge",
+    ),
+    _of(
+        "context pruned while entries remain",
+        LWWMAP,
+        "        if 0 < time <= self._horizon and not any(\n",
+        "        if 0 < time <= self._horizon and all(\n",
+        CRDT + "test_replicas_keep_their_promises_and_agree",
+        CRDT + "test_pruning_keeps_what_it_should",
+        CRDT + "test_joins_associate",
+    ),
+    _of(
+        "tombstones never collected",
+        REPLICA,
+        "            self._apply(self.map.prune(horizon))\n",
+        "            pass\n",
+        CLUSTERS + "test_nothing_is_left_of_the_dead",
+    ),
+    # Who wins
+    _of(
+        "tie between remove and set broken by value class",
+        LWWMAP,
+        "    if rival is None or entry.stamp > rival.stamp:\n",
+        "    if rival is not None and entry.stamp.time == rival.stamp.time and (\n"
+        "        entry.is_tombstone is not rival.is_tombstone\n"
+        "    ):\n"
+        "        return entry.is_tombstone\n"
+        "    if rival is None or entry.stamp > rival.stamp:\n",
+        CRDT + "test_collection_commutes_with_merging",
+        CRDT + "test_a_join_is_what_the_definition_says",
+        CRDT + "test_joins_commute",
+    ),
+    _of(
+        "equal stamps picked by arrival",
+        LWWMAP,
+        "    if entry.stamp == rival.stamp and entry.value != rival.value:\n",
+        "    if entry.stamp == rival.stamp and entry.value != rival.value:\n        return True\n"
+        "    if entry.stamp == rival.stamp and entry.value != rival.value:\n",
+        CRDT + "test_one_stamp_with_two_values_is_refused",
+    ),
+    _of(
+        "clock not observed on join",
+        REPLICA,
+        "        self.clock.observe(latest)\n",
+        "        pass\n",
+        CLUSTERS + "test_clusters_converge",
+    ),
+    # Leases
+    _of(
+        "lease extended by a relay",
+        LEASES,
+        "        return attrs.evolve(held.lease, remaining=int(left * 1000))\n",
+        "        return held.lease if left else attrs.evolve(held.lease, remaining=0)\n",
+        CLUSTERS + "test_the_dead_are_gone_in_time",
+    ),
+    _of(
+        "lease extended by a late duplicate",
+        LEASES,
+        "        if lease.time <= newest or (held is not None and held.deadline == math.inf):\n",
+        "        if lease.time < newest or (held is not None and held.deadline == math.inf):\n",
+        CLUSTERS + "test_the_dead_are_gone_in_time",
+        LINKS + "test_linked_replicas_keep_their_promises_and_agree",
+        "tests/property/test_leases.py::test_the_table_agrees_with_a_naive_one",
+    ),
+    _of(
+        "lease judged by wall clock",
+        REPLICA,
+        "        self.leases = LeaseTable(waking.now, longest=options.retention)\n",
+        "        self.leases = LeaseTable(\n"
+        "            lambda: physical.wall() / 1000, longest=options.retention\n"
+        "        )\n",
+        CLUSTERS + "test_clocks_that_step_change_nothing",
+    ),
+    _of(
+        "expiry written as a tombstone",
+        REPLICA,
+        "            self.view.turn(turn.node, reason)\n",
+        "            self.view.turn(turn.node, reason)\n"
+        "            if not turn.believed:\n"
+        "                for key in [\n"
+        "                    each.key for _, each in self.map.journal()\n"
+        "                    if each.stamp.node == turn.node and not each.is_tombstone\n"
+        "                ]:\n"
+        "                    self.free(key)\n",
+        CLUSTERS + "test_clusters_converge",
+    ),
+    _of(
+        "stall not credited",
+        "manifest/timekeeping.py",
+        "        if time - self._beat > 2 * self._interval:\n",
+        "        if time - self._beat < 0:\n",
+        CLUSTERS + "test_sleep_is_credited",
+    ),
+    _of(
+        "of two incarnations the earlier is believed",
+        LEASES,
+        "        latest = max(rivals, key=lambda rival: rival.seniority, default=held)\n"
+        "        return latest.lease.node if latest.seniority > held.seniority else None",
+        "        latest = min(rivals, key=lambda rival: rival.seniority, default=held)\n"
+        "        return latest.lease.node if latest.seniority < held.seniority else None",
+        "tests/property/test_leases.py::test_the_table_agrees_with_a_naive_one",
+        CLUSTERS + "test_clusters_converge",
+    ),
+    _of(
+        "heartbeats that are not sent",
+        REPLICA,
+        "        self.map.advance(self.node, self.clock.tick())\n",
+        "        self.clock.tick()\n",
+        CLUSTERS + "test_nothing_flaps",
+    ),
+    # Renewal
+    _of(
+        "renewal of a record that was taken over",
+        REPLICA,
+        "                del self._own[change.key]\n",
+        "                pass\n",
+        CLUSTERS + "test_clusters_outlive_the_retention",
+    ),
+    _of(
+        "renewal after a checkpoint",
+        REPLICA,
+        "        self._apply((*changes, *renewals))\n",
+        "        standing = [self.map._entries.pop(each.key) for each in renewals]\n"
+        "        self._apply(changes)\n"
+        "        self.map._entries.update((each.key, each) for each in standing)\n"
+        "        self._apply(renewals)\n",
+        CLUSTERS + "test_clusters_outlive_the_retention",
+    ),
+    _of(
+        "renewal before joining, after a pause",
+        REPLICA,
+        "        renewed = now >= self._renew_from and self._renew_due(budget)\n",
+        "        renewed = self._renew_due(budget)\n",
+        CLUSTERS + "test_sleep_is_credited",
+    ),
+    _of(
+        "no renewal",
+        REPLICA,
+        "        renewed = now >= self._renew_from and self._renew_due(budget)\n",
+        "        renewed = False\n",
+        CLUSTERS + "test_clusters_outlive_the_retention",
+    ),
+    # Ownership
+    Mutant(
+        "foreign free of an owner-bound id accepted",
+        (
+            Edit(
+                "manifest/unpacking.py",
+                "        if owner is not None and owner != node:\n",
+                "        if owner is not None and node is None:\n",
+            ),
+            Edit(
+                "manifest/registrations.py",
+                "                elif service.owner == self._replica.node or service.persistent:\n",
+                "                elif service.owner:\n",
+            ),
+        ),
+        (CLUSTERS + "test_clusters_converge",),
+    ),
+    # Events
+    _of(
+        "duplicate Registered",
+        SHOWN,
+        "                self._emit(Updated(after, before))\n",
+        "                self._emit(Registered(after))\n",
+        CLUSTERS + "test_clusters_converge",
+    ),
+    _of(
+        "Freed without Registered",
+        SHOWN,
+        "            self._emit(Freed(before, self._why_gone(before, lapse)))\n",
+        "            self._emit(Freed(before, self._why_gone(before, lapse)))\n"
+        "            self._emit(Freed(before, self._why_gone(before, lapse)))\n",
+        CLUSTERS + "test_clusters_converge",
+    ),
+    _of(
+        "services of a node that is believed again not shown",
+        SHOWN,
+        "        for key in list(self._leased.get(node, ())):\n",
+        "        for key in list(self._leased.get(node, ()))[1:]:\n",
+        CLUSTERS + "test_clusters_converge",
+        VIEW + "test_the_view_is_what_its_definition_says",
+    ),
+    # Leaving and staying
+    _of(
+        "what is registered is not freed at the end",
+        REPLICA,
+        "        for key in list(self._own):\n"
+        "            self.free(key)\n"
+        "        self._left = True\n",
+        "        self._left = False\n",
+        CLUSTERS + "test_the_dead_are_gone_in_time",
+        CLUSTERS + "test_leaving_is_seen_at_once",
+    ),
+    _of(
+        "horizon left behind what it collected",
+        LWWMAP,
+        "        self._horizon = horizon\n        dropped",
+        "        self._horizon = horizon - 1\n        dropped",
+        CRDT + "test_joins_commute",
+        CRDT + "test_collection_commutes_with_merging",
+        CRDT + "test_a_join_is_what_the_definition_says",
+    ),
+)
+
+
+@attrs.frozen
+class Verdict:
+    """What became of a mutant."""
+
+    caught_by: str | None
+    seconds: float
+    size: str
+
+    @property
+    def killed(self) -> bool:
+        """Whether a test failed, and soon enough."""
+        return self.caught_by is not None and self.seconds <= SECONDS
+
+
+def main(words: list[str]) -> int:
+    """Plant the mutants whose names contain one of the words, or all, and print the table."""
+    chosen = [
+        mutant for mutant in MUTANTS if not words or any(word in mutant.name for word in words)
+    ]
+    say("| mutant | caught by | seconds | shrunk to |")
+    say("|---|---|---|---|")
+    survivors = 0
+    for mutant in chosen:
+        verdict = judge(mutant)
+        survivors += not verdict.killed
+        caught = (verdict.caught_by or "**nobody**").replace("_", " ").removeprefix("test ")
+        say(f"| {mutant.name} | {caught} | {verdict.seconds:.1f} | {verdict.size} |")
+    say(f"\n{len(chosen) - survivors} of {len(chosen)} killed")
+    return 1 if survivors else 0
+
+
+def judge(mutant: Mutant) -> Verdict:
+    """Plant one mutant in a copy of the project, and see whether its killers notice."""
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        for part in ("manifest", "tests"):
+            ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
+            shutil.copytree(ROOT / part, root / part, ignore=ignored)
+        shutil.copy(ROOT / "pyproject.toml", root)
+        for edit in mutant.edits:
+            edit.apply(root)
+        began = time.monotonic()
+        for killer in mutant.killers:
+            said = run(root, killer, shrink=False)
+            if said is not None:
+                seconds = time.monotonic() - began
+                shrunk = run(root, killer, shrink=True) or said
+                return Verdict(killer.partition("::")[2], seconds, size_of(shrunk))
+        return Verdict(None, time.monotonic() - began, "")
+
+
+def run(root: Path, killer: str, *, shrink: bool) -> str | None:
+    """Run a test on a copy of the project; return what it said where it failed, else None."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", killer]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(root),
+        "HYPOTHESIS_PROFILE": "ci",
+        "HYPOTHESIS_SHRINKING": str(SHRINKING if shrink else 0),
+    }
+    try:
+        done = subprocess.run(
+            command,
+            check=False,
+            cwd=root,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=4 * SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return None
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"pytest failed: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout if done.returncode == 1 else None
+
+
+def size_of(said: str) -> str:
+    """Return how large the failing case is that a test printed last: steps, or lines."""
+    plans = re.findall(r"plan = (Plan\(.*)", said)
+    if plans:
+        return f"{plans[-1].count('Step(')} steps"
+    found = re.findall(_CASE, said, re.DOTALL)
+    lines = [line for line in found[-1].splitlines() if line.strip(" E")] if found else []
+    return f"{len(lines)} lines"
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

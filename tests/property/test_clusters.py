@@ -1,0 +1,351 @@
+"""Whole clusters, simulated: everything that can go wrong, in every order that is drawn.
+
+`RegistryCluster` holds the invariants that must hold whatever happens. What holds only where less
+goes wrong is a test of its own here, with the faults that it allows.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from manifest import Limits
+from manifest.testing import (
+    Cluster,
+    Conditions,
+    Crash,
+    Cut,
+    Do,
+    Faults,
+    Flow,
+    Heal,
+    Isolate,
+    Pause,
+    Plan,
+    Restart,
+    Resume,
+    Split,
+    Stall,
+    Step,
+    plans,
+    run_plan,
+)
+
+from .cluster import (
+    HEARTBEAT,
+    LEASE,
+    LIFETIME,
+    OPERATIONS,
+    RETENTION,
+    Member,
+    Operation,
+    RegistryCluster,
+)
+
+ROOT = Path(__file__).parents[2]
+EVERYTHING = Faults(clock_offset=2.0, clock_drift=0.001)
+LEASED = OPERATIONS.filter(lambda operation: operation.kind not in ("keep", "unkeep"))
+PAUSES = (0.0, 0.01, 0.2, 1.0, 3.0, 25.0)
+"""The last one is longer than the retention."""
+
+
+def times(count: int) -> settings:
+    """Return settings for so many plans in the profile `ci`, and in proportion in others."""
+    return settings(max_examples=settings().max_examples * count // 100)
+
+
+def small() -> RegistryCluster:
+    """Return a cluster with the smallest frames that there are, so that deltas go in parts."""
+    return RegistryCluster(limits=Limits(record_bytes=256, frame_bytes=1024))
+
+
+@given(plans(OPERATIONS, nodes=(2, 4), max_steps=24, faults=EVERYTHING))
+@times(700)
+def test_clusters_converge(plan: Plan) -> None:
+    """Whatever goes wrong, the invariants hold at every step, and all agree in the end."""
+    run_plan(RegistryCluster, plan)
+
+
+@given(plans(OPERATIONS, nodes=(2, 3), max_steps=20, faults=EVERYTHING, pauses=PAUSES))
+@times(300)
+def test_clusters_outlive_the_retention(plan: Plan) -> None:
+    """The same where tombstones are collected and records renewed again and again."""
+    run_plan(RegistryCluster, plan)
+
+
+CROWD = st.builds(
+    Operation, st.sampled_from(("register", "register", "crowd", "free")), st.integers(0, 5)
+)
+
+
+@given(
+    plans(CROWD, nodes=(2, 3), max_steps=16, faults=Faults(cuts=True, stalls=True, pauses=False))
+)
+@times(300)
+def test_parts_are_cut_anywhere(plan: Plan) -> None:
+    """The same where a join takes many frames, and streams break in between."""
+    run_plan(small, plan)
+
+
+class Watchful(RegistryCluster):
+    """A cluster in which the dead are gone in time, whoever relays and whoever joins late."""
+
+    def check(self, cluster: Cluster[Member]) -> None:
+        """Hold everybody to the leases, too."""
+        super().check(cluster)
+        now = trio.current_time()
+        for member in cluster.states:
+            for service in member.manifest.services().values():
+                died = self.died.get(service.owner, now)
+                assert now <= died + LEASE + 0.5, (
+                    f"{member.manifest.id} shows {service} {now - died} s after its owner's end"
+                )
+
+
+@st.composite
+def deaths(draw: st.DrawFn, nodes: int) -> tuple[Step, ...]:
+    """One node dies, and another that was down joins while its lease still runs."""
+    dies, joins = draw(st.permutations(range(nodes)))[:2]
+    return (
+        Step(0.0, Do(dies, Operation("register"))),
+        Step(draw(st.sampled_from([0.2, 1.0])), Crash(joins)),
+        Step(1.0, Crash(dies, silently=draw(st.booleans()))),
+        Step(draw(st.sampled_from([0.1, 1.0, 2.0, 2.9])), Restart(joins)),
+    )
+
+
+@given(
+    plans(
+        LEASED,
+        nodes=(3, 5),
+        max_steps=10,
+        faults=Faults(partitions=False, stalls=False, pauses=False),
+        conditions=[Conditions(), Conditions(latency=(0.0, 0.05))],
+    ),
+    st.data(),
+)
+@times(150)
+def test_the_dead_are_gone_in_time(plan: Plan, data: st.DataObject) -> None:
+    """A dead owner's services vanish within its lease, relays and late joiners or not."""
+    watch = [Step(LEASE / 6, Do(0, Operation("look"))) for _ in range(8)]
+    steps = (*plan.steps, *data.draw(deaths(plan.nodes)), *watch)
+    run_plan(Watchful, attrs.evolve(plan, steps=steps))
+
+
+@st.composite
+def interruptions(draw: st.DrawFn) -> tuple[Step, ...]:
+    """Something goes wrong for less than a lifetime, and nothing for a while."""
+    one, other = draw(st.sampled_from([(0, 1), (1, 0), (1, 2), (2, 1)]))
+    wrong, right = draw(
+        st.sampled_from(
+            [
+                (Isolate(one), Heal()),
+                (Stall(one, other), Flow(one, other)),
+                (Pause(one), Resume(one)),
+                (Cut(one, other, after=draw(st.integers(0, 60))), Heal()),
+            ]
+        )
+    )
+    lasts = draw(st.sampled_from([0.01, 0.5, 0.9 * (LIFETIME - HEARTBEAT)]))
+    begin = draw(st.integers(0, 200)) / 100
+    return (
+        Step(begin, Do(draw(st.integers(0, 2)), draw(OPERATIONS))),
+        Step(0.0, wrong),
+        Step(lasts, right),
+        Step(2 * LEASE, Do(0, Operation("look"))),
+    )
+
+
+class Steady(RegistryCluster):
+    """A cluster in which nothing ever expires."""
+
+    def check(self, cluster: Cluster[Member]) -> None:
+        """Hold everybody to not having seen anything expire."""
+        super().check(cluster)
+        for member in cluster.states:
+            assert not member.expired, f"{member.manifest.id} saw {member.expired} expire"
+
+
+@given(st.lists(interruptions(), min_size=1, max_size=4), st.integers(0, 2**32 - 1))
+@times(150)
+def test_nothing_flaps(chunks: list[tuple[Step, ...]], seed: int) -> None:
+    """Interruptions that are shorter than a lifetime expire nothing, anywhere."""
+    steps = (Step(1.0, Do(1, Operation("register"))), *(step for each in chunks for step in each))
+    run_plan(Steady, Plan(3, steps, seed))
+
+
+class Forgiving(RegistryCluster):
+    """A cluster of which only the first node is ever paused, and nothing else goes wrong."""
+
+    def check(self, cluster: Cluster[Member]) -> None:
+        """Hold the first node to its credit: all others were alive, however long it slept."""
+        super().check(cluster)
+        first = cluster.nodes[0].state
+        assert first is None or not first.expired, f"it saw {first.expired} expire"
+
+    def check_converged(self, cluster: Cluster[Member]) -> None:
+        """Hold them to the last taker of each name: who slept joins before it renews."""
+        super().check_converged(cluster)
+        shown = cluster.states[0].manifest.services()
+        for id, taker in self.takers.items():
+            assert id not in shown or shown[id].owner == taker, f"{id} went back to its old holder"
+
+
+@st.composite
+def naps(draw: st.DrawFn) -> tuple[Step, ...]:
+    """The first node sleeps, for less than the retention, while others go on."""
+    within = st.builds(
+        Do, st.integers(1, 2), st.builds(Operation, st.sampled_from(["take", "register", "free"]))
+    )
+    return (
+        Step(0.3, Do(0, Operation(draw(st.sampled_from(["take", "register"]))))),
+        Step(draw(st.sampled_from([0.01, 0.3])), Pause(0)),
+        *(Step(0.3, each) for each in draw(st.lists(within, max_size=3))),
+        Step(draw(st.sampled_from([0.01, 2.0, 8.0, 15.0])), Resume(0)),
+        Step(draw(st.sampled_from([0.3, 5.0])), Do(1, Operation("look"))),
+    )
+
+
+@given(st.lists(naps(), min_size=1, max_size=3), st.integers(0, 2**32 - 1))
+@times(150)
+def test_sleep_is_credited(chunks: list[tuple[Step, ...]], seed: int) -> None:
+    """A node that slept takes nobody for dead, and takes nothing back that others took over.
+
+    In a mesh, so that its sleep parts nobody from anybody else.
+    """
+    run_plan(Forgiving, Plan(3, [step for each in chunks for step in each], seed, "mesh"))
+
+
+@given(
+    plans(
+        OPERATIONS,
+        nodes=(2, 3),
+        max_steps=16,
+        faults=attrs.evolve(Faults.none(), clock_offset=86_400.0),
+    )
+)
+@times(60)
+def test_clocks_that_step_change_nothing(plan: Plan) -> None:
+    """Wall clocks that step by up to a day while everything runs expire nothing."""
+    linked = Step(1.0, Do(0, Operation("look")))
+    after = [Step(LEASE, Do(0, Operation("look"))), Step(LEASE, Do(1, Operation("look")))]
+    run_plan(Steady, attrs.evolve(plan, steps=(linked, *plan.steps, *after), offsets=()))
+
+
+class Prompt(RegistryCluster):
+    """A cluster in which whoever leaves takes its services along, a moment later."""
+
+    def check(self, cluster: Cluster[Member]) -> None:
+        """Hold everybody to showing nothing of whoever left a moment ago."""
+        super().check(cluster)
+        now = trio.current_time()
+        for member in cluster.states:
+            for service in member.manifest.services().values():
+                left = self.died.get(service.owner, now)
+                assert now <= left + 0.2 or service.persistent, f"{service} was left behind"
+
+
+@given(
+    plans(
+        OPERATIONS,
+        nodes=(2, 3),
+        max_steps=16,
+        faults=attrs.evolve(Faults.none(), leaves=True),
+        pauses=(0.5, 1.0),
+        topologies=["mesh"],
+    )
+)
+@times(60)
+def test_leaving_is_seen_at_once(plan: Plan) -> None:
+    """What a manifest registered goes with it at once, where nothing is in the way."""
+    linked = Step(1.0, Do(0, Operation("look")))
+    run_plan(Prompt, attrs.evolve(plan, steps=(linked, *plan.steps)))
+
+
+class Tidy(RegistryCluster):
+    """A cluster in which, once it has been quiet for the retention, nothing is left of the dead."""
+
+    def check_converged(self, cluster: Cluster[Member]) -> None:
+        """Hold every map to what is alive."""
+        super().check_converged(cluster)
+        for group in cluster.groups:
+            alive = {node.state.manifest.id for node in group if node.state}
+            for member in (node.state for node in group if node.state):
+                entries = member.manifest._hub.replica.map
+                assert entries.tombstones == 0, f"{entries.tombstones} tombstones are left"
+                assert set(entries.context) <= alive, "contexts of the dead are left"
+                assert len(entries) == len(member.manifest.services()), "entries of the dead"
+
+
+@given(plans(LEASED, nodes=(2, 3), max_steps=16, faults=EVERYTHING))
+@times(100)
+def test_nothing_is_left_of_the_dead(plan: Plan) -> None:
+    """Every tombstone, and every trace of a node that is gone, goes in the end."""
+    quiet = (Step(0.0, Heal()), Step(1.3 * RETENTION, Do(0, Operation("look"))))
+    run_plan(Tidy, attrs.evolve(plan, steps=(*plan.steps, *quiet)))
+
+
+class Thrifty(RegistryCluster):
+    """A cluster without cycles, in which no entry comes twice or goes back."""
+
+    def check(self, cluster: Cluster[Member]) -> None:
+        """Hold every link to having brought nothing in vain."""
+        super().check(cluster)
+        for member in cluster.states:
+            for link in member.manifest.links:
+                assert link.traffic.entries_redundant == 0, f"{link} brought an entry in vain"
+
+
+@given(
+    plans(
+        OPERATIONS, nodes=(2, 4), max_steps=16, faults=Faults.none(), topologies=["chain", "star"]
+    )
+)
+@times(100)
+def test_no_entry_goes_back(plan: Plan) -> None:
+    """Where nothing breaks and there are no cycles, every entry crosses every link once."""
+    links = Step(2.0, Do(0, Operation("look")))
+    run_plan(Thrifty, attrs.evolve(plan, steps=(links, *plan.steps)))
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["ring", "mesh", "dial 3"]))
+@times(6)
+def test_twenty_nodes_agree_soon_after_healing(seed: int, topology: str) -> None:
+    """From healing to agreement no more passes than a heartbeat, or the longest redial."""
+    half = tuple(range(10))
+    steps = [
+        Step(3.0, Split(half)),
+        *(Step(0.1, Do(node, Operation("register"))) for node in range(20)),
+        *(Step(0.1, Do(node, Operation("take"))) for node in range(0, 20, 3)),
+        Step(12.0, Crash(3)),
+        Step(1.0, Do(4, Operation("free"))),
+        Step(1.0, Restart(3)),
+        Step(2.0, Do(5, Operation("look"))),
+    ]
+    report = run_plan(RegistryCluster, Plan(20, steps, seed, topology))
+    assert report.converged <= max(HEARTBEAT, 1.0) + 0.1
+
+
+@given(plans(OPERATIONS, nodes=(2, 4), max_steps=16, faults=EVERYTHING))
+@times(50)
+def test_one_plan_makes_one_run(plan: Plan) -> None:
+    """Byte for byte and event for event, a plan is the same run every time."""
+    assert run_plan(RegistryCluster, plan) == run_plan(RegistryCluster, plan)
+
+
+@pytest.mark.parametrize("hash_seed", ["0", "1234"])
+def test_other_processes_make_the_same_runs(hash_seed: str) -> None:
+    """Another process, with other hashes of strings, comes to the same digests."""
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tests.property.digests", "--seeds", "5"]
+    said = subprocess.run(command, env=environment, capture_output=True, check=True, cwd=ROOT)
+    from .digests import digest_of  # noqa: PLC0415 - the same module, in this process
+
+    assert json.loads(said.stdout) == {str(seed): digest_of(seed) for seed in range(5)}
