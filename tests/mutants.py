@@ -222,7 +222,7 @@ MUTANTS = (
         REPLICA,
         "        self.clock.observe(latest)\n",
         "        pass\n",
-        CLUSTERS + "test_clusters_converge",
+        CLUSTERS + "test_the_last_to_take_a_name_has_it",
     ),
     # Leases
     _of(
@@ -308,14 +308,14 @@ MUTANTS = (
     _of(
         "renewal before joining, after a pause",
         REPLICA,
-        "        if self.waking.now() < self._hold_until:\n",
-        "        if self.waking.now() < 0:\n",
+        "        renewed = now >= self._renew_from and self._renew_due(budget)\n",
+        "        renewed = self._renew_due(budget)\n",
         CLUSTERS + "test_sleep_is_credited",
     ),
     _of(
         "no renewal",
         REPLICA,
-        "        renewed = self._renew_due(budget)\n",
+        "        renewed = now >= self._renew_from and self._renew_due(budget)\n",
         "        renewed = False\n",
         CLUSTERS + "test_clusters_outlive_the_retention",
     ),

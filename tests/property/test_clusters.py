@@ -239,6 +239,25 @@ def test_clocks_that_step_change_nothing(plan: Plan) -> None:
     run_plan(Steady, attrs.evolve(plan, steps=(linked, *plan.steps, *after), offsets=()))
 
 
+TAKEOVERS = st.builds(Operation, st.sampled_from(("take", "take", "drop")))
+
+
+@given(
+    plans(
+        TAKEOVERS,
+        nodes=(2, 4),
+        max_steps=12,
+        faults=attrs.evolve(Faults.none(), clock_offset=2.0),
+        pauses=(0.3, 1.0),
+    )
+)
+@times(60)
+def test_the_last_to_take_a_name_has_it(plan: Plan) -> None:
+    """However far clocks are apart, who takes a name over after seeing it taken has it."""
+    linked = Step(1.0, Do(0, Operation("look")))
+    run_plan(RegistryCluster, attrs.evolve(plan, steps=(linked, *plan.steps)))
+
+
 class Prompt(RegistryCluster):
     """A cluster in which whoever leaves takes its services along, a moment later."""
 
