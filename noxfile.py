@@ -81,7 +81,7 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Simulated clusters for ten minutes, or `-- --minutes 60`; seeds that fail are written down."""
+    """Simulated clusters for ten minutes, or `-- --minutes 60`; writes down seeds that fail."""
     install(session, "test")
     session.run("python", "-m", "tests.soak", *session.posargs)
 
