@@ -5,6 +5,7 @@
 environments of their own (`--no-venv`). Nothing is fetched but packages from the index.
 """
 
+import json
 import os
 import shutil
 import sys
@@ -69,6 +70,39 @@ def property(session: nox.Session) -> None:  # noqa: A001
         "python", "-m", "pytest", "tests/property", *session.posargs,
         env={"HYPOTHESIS_PROFILE": os.environ.get("HYPOTHESIS_PROFILE", "thorough")},
     )  # fmt: skip
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Planted bugs: each must be noticed by the property tests within a minute. Prints a table."""
+    install(session, "test")
+    session.run("python", "-m", "tests.mutants", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Simulated clusters for ten minutes, or `-- --minutes 60`; writes down seeds that fail."""
+    install(session, "test")
+    session.run("python", "-m", "tests.soak", *session.posargs)
+
+
+DIGESTS: dict[str, str] = {}
+"""What `replay` found first, to compare all other Pythons of the same run of nox with."""
+
+
+@nox.session(python=PYTHONS)
+def replay(session: nox.Session) -> None:
+    """A thousand seeds, or `-- --seeds 50`, twice on each Python: one seed must be one run."""
+    install(session, "test")
+    for hash_seed in ("0", "4711"):
+        command = ("python", "-m", "tests.property.digests", *session.posargs)
+        said = session.run(*command, env={"PYTHONHASHSEED": hash_seed}, silent=True)
+        digests = json.loads(str(said))
+        differing = [seed for seed in digests if digests[seed] != DIGESTS.get(seed, digests[seed])]
+        if differing:
+            session.error(f"seeds {', '.join(differing)} make other runs here")
+        DIGESTS.update(digests)
+    session.log(f"{len(DIGESTS)} seeds, each the same run every time")
 
 
 @nox.session

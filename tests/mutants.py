@@ -222,7 +222,7 @@ MUTANTS = (
         REPLICA,
         "        self.clock.observe(latest)\n",
         "        pass\n",
-        CLUSTERS + "test_clusters_converge",
+        CLUSTERS + "test_the_last_to_take_a_name_has_it",
     ),
     # Leases
     _of(
@@ -293,7 +293,7 @@ MUTANTS = (
         REPLICA,
         "                del self._own[change.key]\n",
         "                pass\n",
-        CLUSTERS + "test_clusters_outlive_the_retention",
+        CLUSTERS + "test_the_last_to_take_a_name_has_it",
     ),
     _of(
         "renewal after a checkpoint",
@@ -303,7 +303,7 @@ MUTANTS = (
         "        self._apply(changes)\n"
         "        self.map._entries.update((each.key, each) for each in standing)\n"
         "        self._apply(renewals)\n",
-        CLUSTERS + "test_clusters_outlive_the_retention",
+        CLUSTERS + "test_who_sleeps_through_the_retention_shows_no_gap",
     ),
     _of(
         "renewal before joining, after a pause",

@@ -171,15 +171,12 @@ class _Execution:
     async def run(self, steps: Iterable[Step], schedule: Schedule) -> Report:
         async with trio.open_nursery() as self.nursery:
             self.nursery.start_soon(self.network.deliver)
-            for index in range(self.plan.nodes):
-                self.cluster.nodes.append(self._make_node(index, 0, {}))
-                self._start(self.cluster.nodes[-1])
-            for step in steps:
-                await trio.sleep(step.after)
-                await self._take(step.action)
-                self.application.check(self.cluster)
-            await self._take(Calm())
-            self.application.check(self.cluster)
+            try:
+                await self._follow(steps)
+            finally:
+                # A node that is paused would not even notice that it is cancelled.
+                for node in self.cluster.nodes:
+                    self._resume(node)
             seconds = trio.current_time()
             self.nursery.cancel_scope.cancel()
         return Report(
@@ -191,6 +188,17 @@ class _Execution:
             self.skipped,
             self.converged,
         )
+
+    async def _follow(self, steps: Iterable[Step]) -> None:
+        for index in range(self.plan.nodes):
+            self.cluster.nodes.append(self._make_node(index, 0, {}))
+            self._start(self.cluster.nodes[-1])
+        for step in steps:
+            await trio.sleep(step.after)
+            await self._take(step.action)
+            self.application.check(self.cluster)
+        await self._take(Calm())
+        self.application.check(self.cluster)
 
     # Nodes
 

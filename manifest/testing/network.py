@@ -52,9 +52,13 @@ def _is_share(instance: object, attribute: attrs.Attribute[float], value: float)
         raise ValueError(f"{attribute.name} is a share from 0 to 1, got {value!r}")
 
 
-def _is_positive(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if not value > 0:
-        raise ValueError(f"{attribute.name} is greater than 0, got {value!r}")
+def _is_room(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if not value >= 1:
+        raise ValueError(f"{attribute.name} is 1 byte or more, got {value!r}")
+
+
+def _as_python(value: float) -> str:
+    return repr(value) if value < math.inf else 'float("inf")'
 
 
 @attrs.frozen
@@ -63,7 +67,7 @@ class Conditions:
 
     latency: tuple[float, float] = attrs.field(default=(0.0, 0.0), validator=_is_range)
     """Shortest and longest time, in seconds, until bytes arrive."""
-    capacity: float = attrs.field(default=math.inf, validator=_is_positive)
+    capacity: float = attrs.field(default=math.inf, validator=_is_room, repr=_as_python)
     """Bytes that a stream takes beyond what its reader has read, before its writer waits."""
     fragmented: float = attrs.field(default=0.0, validator=_is_share)
     """The share of reads that get a random part of what is there."""
@@ -152,19 +156,24 @@ class SimulatedNetwork:
 
     def stall(self, one: str, other: str) -> None:
         """Have all streams between two hosts carry nothing; new ones do."""
-        for end in self._between(one, other):
-            if end.outbound.stalled is None:
-                end.outbound.stalled = []
+        for pipe in self._pipes(one, other):
+            if pipe.stalled is None:
+                pipe.stalled = []
 
     def flow(self, one: str, other: str) -> None:
         """Have all streams between two hosts carry again, first what was sent meanwhile."""
-        for end in self._between(one, other):
-            held, end.outbound.stalled = end.outbound.stalled or [], None
-            for arrive in held:
-                arrive()
+        for pipe in self._pipes(one, other):
+            held, pipe.stalled = pipe.stalled or [], None
+            for go_on in held:
+                go_on()
 
     def _between(self, one: str, other: str) -> list[StreamEnd]:
         return [end for end in self.ends if {end.host.name, end.other.name} == {one, other}]
+
+    def _pipes(self, one: str, other: str) -> list[Pipe]:
+        # Both of each end: what the other end sent before it closed is still to arrive.
+        ends = self._between(one, other)
+        return [*{pipe: None for end in ends for pipe in (end.outbound, end.inbound)}]
 
     async def wait_reachable(self, one: str, other: str) -> None:
         """Wait until packets go both ways between two hosts, as a connection needs."""
@@ -201,13 +210,14 @@ class SimulatedNetwork:
     def _pass(
         self, source: Host, target: Host, pipe: Pipe | None, arrive: Callable[[], None]
     ) -> None:
+        # A stream stalls ahead of the way: what it held may be held up once more, in its order.
         held = self._blocked.get((source.name, target.name))
-        if held is None and pipe is not None:
-            held = pipe.stalled
-        if held is None:
-            arrive()
-        else:
+        if pipe is not None and pipe.stalled is not None:
+            pipe.stalled.append(lambda: self._pass(source, target, None, arrive))
+        elif held is not None:
             held.append(arrive)
+        else:
+            arrive()
 
     def fragment(self, there: int) -> int:
         """Return how many of the bytes that are there a read gets at the most."""
@@ -250,11 +260,16 @@ class SimulatedListener(trio.abc.Listener[Stream]):
 
     def close(self) -> None:
         """Accept nothing more; what was dialled and not accepted is reset."""
+        if self.closed:
+            return
         self.closed = True
-        self.host.listeners.pop((self.address.host, self.address.port), None)
+        place = self.address.host, self.address.port
+        # After a crash somebody else may listen there.
+        if self.host.listeners.get(place) is self:
+            del self.host.listeners[place]
         self.waiting.unpark_all()
         for end in self.queue:
-            end.close()
+            end.lose(silently=False)
 
     async def aclose(self) -> None:
         """Close it. Checkpoints; closed in any case."""
@@ -301,7 +316,8 @@ class Host:
         """Connect to a port of a host. OSError where nobody listens there."""
         await trio.lowlevel.checkpoint()
         self.dials.append(trio.current_time())
-        here = Address(host, 0).is_loopback or host == "localhost"
+        host = "127.0.0.1" if host == "localhost" else host
+        here = Address(host, 0).is_loopback
         name = self.name if here else host
         there = self.network.host(name)
         await self.network.wait_reachable(self.name, name)
@@ -310,6 +326,7 @@ class Host:
         longest = self.network.conditions.latency[1]
         if longest:
             await trio.sleep(longest)
+            await self.network.wait_reachable(self.name, name)
         wildcard = "::" if ":" in host else "0.0.0.0"
         listener = there.listeners.get((host, port)) or there.listeners.get((wildcard, port))
         if listener is None or there.unplugged or self.unplugged:

@@ -7,7 +7,9 @@ read. Nobody is told that the other end is gone, unless something reaches it and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import attrs
@@ -39,9 +41,10 @@ class Pipe:
         self.writers = trio.lowlevel.ParkingLot()
 
     def arrive(self, data: bytes) -> None:
-        """Have bytes there to be read."""
-        self.arrived += data
-        self.readers.unpark_all()
+        """Have bytes there to be read, unless it broke while they were under way."""
+        if not self.broken:
+            self.arrived += data
+            self.readers.unpark_all()
 
     def end(self) -> None:
         """Have no more bytes come than are there."""
@@ -79,6 +82,8 @@ class StreamEnd(trio.abc.HalfCloseableStream):
     closed: bool = False
     lost: bool = False
     """Whether its process was killed: what is left of that process finds it broken."""
+    finished: bool = False
+    """Whether it sent an end of file."""
     cut_short: bool = False
     """Whether a send was interrupted when part of its data had been taken."""
     cut_after: int | None = None
@@ -95,34 +100,46 @@ class StreamEnd(trio.abc.HalfCloseableStream):
         if self.closed:
             raise trio.ClosedResourceError("this end was closed")
 
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Hand bytes to the network; waits while the reader has not read what is there."""
+    @contextmanager
+    def _only_sender(self) -> Iterator[None]:
         if self._sending:
             raise trio.BusyResourceError("another task is sending on this stream")
         self._check()
-        if self.cut_short:
-            raise AssertionError(
-                "a send on this stream was interrupted and may have written part of a message: "
-                "close the stream, and never write to it again"
-            )
         self._sending = True
-        left = bytes(data)
         try:
-            await trio.lowlevel.checkpoint()
-            while left:
-                self._check()
-                if self.outbound.broken or self.lost:
-                    raise trio.BrokenResourceError("connection reset by peer")
-                room = self.outbound.capacity - self.outbound.unread
-                if room <= 0:
-                    await self.outbound.writers.park()
-                    continue
-                part = left if room >= len(left) else left[: int(room)]
-                left = left[len(part) :]
-                self._transmit(part)
+            yield
         finally:
             self._sending = False
-            self.cut_short = 0 < len(left) < len(data)
+
+    def _check_whole(self) -> None:
+        if self.outbound.broken or self.lost:
+            raise trio.BrokenResourceError("connection reset by peer")
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Hand bytes to the network; waits while the reader has not read what is there."""
+        with self._only_sender():
+            if self.finished:
+                raise trio.ClosedResourceError("this end sent an end of file")
+            if self.cut_short:
+                raise AssertionError(
+                    "a send on this stream was interrupted and may have written part of a message: "
+                    "close the stream, and never write to it again"
+                )
+            left = bytes(data)
+            try:
+                await trio.lowlevel.checkpoint()
+                while left:
+                    self._check()
+                    self._check_whole()
+                    room = self.outbound.capacity - self.outbound.unread
+                    if room < 1:
+                        await self.outbound.writers.park()
+                        continue
+                    part = left if room >= len(left) else left[: int(room)]
+                    left = left[len(part) :]
+                    self._transmit(part)
+            finally:
+                self.cut_short = 0 < len(left) < len(data)
 
     def _transmit(self, part: bytes) -> None:
         if self.cut_after is not None:
@@ -148,21 +165,27 @@ class StreamEnd(trio.abc.HalfCloseableStream):
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until there is room for at least a byte."""
-        self._check()
-        await trio.lowlevel.checkpoint()
-        while not (
-            self.outbound.broken or self.closed or self.outbound.capacity > self.outbound.unread
-        ):
-            await self.outbound.writers.park()
+        with self._only_sender():
+            await trio.lowlevel.checkpoint()
+            pipe = self.outbound
+            while not (pipe.broken or self.closed or self.lost or pipe.capacity - pipe.unread >= 1):
+                await pipe.writers.park()
+            self._check()
 
     async def send_eof(self) -> None:
         """Send an end of file behind what was sent."""
-        self._check()
-        await trio.lowlevel.checkpoint()
-        self.network.post(self.host, self.other, self.outbound, self.outbound.end)
+        with self._only_sender():
+            await trio.lowlevel.checkpoint()
+            self._check()
+            self._check_whole()
+            if not self.finished:
+                self.finished = True
+                self.tell(self.outbound.end)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return bytes that have arrived, as many as it pleases the network, or b"" at the end."""
+        if max_bytes is not None and operator.index(max_bytes) < 1:
+            raise ValueError(f"max_bytes is 1 or more, got {max_bytes}")
         if self._receiving:
             raise trio.BusyResourceError("another task is receiving on this stream")
         self._check()

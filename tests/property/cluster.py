@@ -247,6 +247,7 @@ class RegistryCluster(Application[Member]):
                 if member.shared.pop(f"shared-{which}", None):
                     with suppress(NotOwner):
                         self._free(manifest, f"shared-{which}")
+                        self.takers.pop(f"shared-{which}", None)
             case "keep":
                 manifest.register("disk", data, id=f"kept-{which}", persistent=True)
             case "unkeep":

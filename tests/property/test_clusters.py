@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
@@ -181,7 +182,18 @@ def test_nothing_flaps(chunks: list[tuple[Step, ...]], seed: int) -> None:
     run_plan(Steady, Plan(3, steps, seed))
 
 
-class Forgiving(RegistryCluster):
+class Lasting(RegistryCluster):
+    """A cluster in which the last to take a name has it, for as long as it lives."""
+
+    def check_converged(self, cluster: Cluster[Member]) -> None:
+        """Hold them to the last taker of each name."""
+        super().check_converged(cluster)
+        shown = cluster.states[0].manifest.services()
+        for id, taker in self.takers.items():
+            assert shown[id].owner == taker, f"{id} went back to its old holder"
+
+
+class Forgiving(Lasting):
     """A cluster of which only the first node is ever paused, and nothing else goes wrong."""
 
     def check(self, cluster: Cluster[Member]) -> None:
@@ -190,17 +202,10 @@ class Forgiving(RegistryCluster):
         first = cluster.nodes[0].state
         assert first is None or not first.expired, f"it saw {first.expired} expire"
 
-    def check_converged(self, cluster: Cluster[Member]) -> None:
-        """Hold them to the last taker of each name: who slept joins before it renews."""
-        super().check_converged(cluster)
-        shown = cluster.states[0].manifest.services()
-        for id, taker in self.takers.items():
-            assert id not in shown or shown[id].owner == taker, f"{id} went back to its old holder"
-
 
 @st.composite
-def naps(draw: st.DrawFn) -> tuple[Step, ...]:
-    """The first node sleeps, for less than the retention, while others go on."""
+def naps(draw: st.DrawFn, lengths: Sequence[float]) -> tuple[Step, ...]:
+    """The first node sleeps, while others go on."""
     within = st.builds(
         Do, st.integers(1, 2), st.builds(Operation, st.sampled_from(["take", "register", "free"]))
     )
@@ -208,13 +213,13 @@ def naps(draw: st.DrawFn) -> tuple[Step, ...]:
         Step(0.3, Do(0, Operation(draw(st.sampled_from(["take", "register"]))))),
         Step(draw(st.sampled_from([0.01, 0.3])), Pause(0)),
         *(Step(0.3, each) for each in draw(st.lists(within, max_size=3))),
-        Step(draw(st.sampled_from([0.01, 2.0, 8.0, 15.0])), Resume(0)),
+        Step(draw(st.sampled_from(lengths)), Resume(0)),
         Step(draw(st.sampled_from([0.3, 5.0])), Do(1, Operation("look"))),
     )
 
 
-@given(st.lists(naps(), min_size=1, max_size=3), st.integers(0, 2**32 - 1))
-@times(150)
+@given(st.lists(naps((0.01, 2.0, 8.0, 15.0)), min_size=1, max_size=3), st.integers(0, 2**32 - 1))
+@times(120)
 def test_sleep_is_credited(chunks: list[tuple[Step, ...]], seed: int) -> None:
     """A node that slept takes nobody for dead, and takes nothing back that others took over.
 
@@ -237,6 +242,26 @@ def test_clocks_that_step_change_nothing(plan: Plan) -> None:
     linked = Step(1.0, Do(0, Operation("look")))
     after = [Step(LEASE, Do(0, Operation("look"))), Step(LEASE, Do(1, Operation("look")))]
     run_plan(Steady, attrs.evolve(plan, steps=(linked, *plan.steps, *after), offsets=()))
+
+
+TAKEOVERS = st.builds(Operation, st.sampled_from(("take", "take", "drop")))
+
+
+@given(
+    plans(
+        TAKEOVERS,
+        nodes=(2, 4),
+        max_steps=12,
+        faults=attrs.evolve(Faults.none(), clock_offset=2.0),
+        pauses=(0.3, 1.0),
+    )
+)
+@times(60)
+def test_the_last_to_take_a_name_has_it(plan: Plan) -> None:
+    """However far clocks are apart, who takes a name over has it, and no renewal takes it back."""
+    linked = Step(1.0, Do(0, Operation("look")))
+    renewed = Step(0.8 * RETENTION, Do(0, Operation("look")))
+    run_plan(Lasting, attrs.evolve(plan, steps=(linked, *plan.steps, renewed)))
 
 
 class Prompt(RegistryCluster):
@@ -267,6 +292,15 @@ def test_leaving_is_seen_at_once(plan: Plan) -> None:
     """What a manifest registered goes with it at once, where nothing is in the way."""
     linked = Step(1.0, Do(0, Operation("look")))
     run_plan(Prompt, attrs.evolve(plan, steps=(linked, *plan.steps)))
+
+
+@given(st.lists(naps((25.0,)), min_size=1, max_size=2), st.integers(0, 2**32 - 1))
+@times(40)
+def test_who_sleeps_through_the_retention_shows_no_gap(
+    chunks: list[tuple[Step, ...]], seed: int
+) -> None:
+    """What a join collects of a sleeper's own records is renewed in the same step."""
+    run_plan(RegistryCluster, Plan(3, [step for each in chunks for step in each], seed, "mesh"))
 
 
 class Tidy(RegistryCluster):

@@ -1,0 +1,97 @@
+"""Simulations of the registry, one after the other, for as long as there is time.
+
+    python -m tests.soak --minutes 10
+    python -m tests.soak --seeds 41:42          the one run that failed
+
+Every seed is another cluster: other nodes, topology, network, operations and faults, all of them,
+the registry's default heartbeat, and a retention that is short enough to be passed many times. What
+must hold is what holds in tests/property. Seeds that fail are written to soak-failures.txt, with
+what was wrong, and the exit status is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+import sys
+import time
+from pathlib import Path
+
+from manifest.testing import ROUGH, TOPOLOGIES, Conditions, Faults, Report, simulate
+from tests.property.cluster import RegistryCluster, some_operation
+
+__all__ = ["run_seed"]
+
+SECONDS = 2_000.0
+"""Virtual seconds of one seed."""
+FAILURES = Path("soak-failures.txt")
+PAUSES = (0.0, 0.1, 1.0, 5.0, 20.0, 60.0, 150.0)
+"""Virtual seconds between steps: the last one is longer than the retention."""
+
+
+class Soaked(RegistryCluster):
+    """The registry with the heartbeat that it has by default."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            heartbeat_interval=5.0, registration_lifetime=5.0, retention=120.0, max_clock_skew=30.0
+        )
+
+
+def run_seed(seed: int) -> Report:
+    """Run the simulation of one seed."""
+    draw = random.Random(seed)
+    return simulate(
+        Soaked,
+        some_operation,
+        seed=seed,
+        seconds=SECONDS,
+        nodes=draw.randint(2, 5),
+        faults=Faults(clock_offset=10.0, clock_drift=0.001),
+        pauses=PAUSES,
+        topology=draw.choice(TOPOLOGIES),
+        conditions=draw.choice([Conditions(), ROUGH]),
+        calm_every=400.0,
+    )
+
+
+def main() -> int:
+    """Run seeds until the time is over; return 1 where one failed."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--minutes", type=float, default=10.0, help="how long to go on")
+    parser.add_argument("--seeds", default="0:1000000", help="first and one past the last seed")
+    given = parser.parse_args()
+    logging.disable()
+    first, last = map(int, given.seeds.split(":"))
+    ends = time.monotonic() + 60 * given.minutes
+    failed: list[int] = []
+    virtual, began = 0.0, time.monotonic()
+    for done, seed in enumerate(range(first, last), start=1):
+        if time.monotonic() > ends:
+            break
+        try:
+            virtual += run_seed(seed).seconds
+        except Exception as failure:  # noqa: BLE001 - written down, and the next seed is run
+            failed.append(seed)
+            with FAILURES.open("a", encoding="utf-8") as file:
+                file.write(f"seed {seed}: {failure!r:.2000}\n")
+        passed = time.monotonic() - began
+        say(
+            f"\r{done} seeds, {virtual:,.0f} virtual s in {passed:,.0f} s "
+            f"({virtual / passed:,.0f} a second), failed: {failed or 'none'}"
+        )
+    say("\n")
+    if failed:
+        say(f"the seeds that failed are in {FAILURES}: {failed}\n")
+    return 1 if failed else 0
+
+
+def say(text: str) -> None:
+    """Write text to stdout at once."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
