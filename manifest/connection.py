@@ -115,7 +115,9 @@ class Connection:
     def _look_again_within(self, seconds: float) -> None:
         """Have the reader judge its deadlines by then, also where it is waiting already."""
         by = trio.current_time() + seconds
-        self._receiving.deadline = min(self._receiving.deadline, by)
+        # Setting a deadline costs something, also where it stays.
+        if by < self._receiving.deadline:  # noqa: PLR1730
+            self._receiving.deadline = by
 
     async def wait_flushed(self) -> None:
         """Wait until all that there is to say now has been handed to the operating system."""
@@ -143,14 +145,26 @@ class Connection:
     # Reading
 
     async def _read(self) -> Exception:
-        # Each turn waits, in `_receive`.
+        """Read until the connection ends, or the peer is past a deadline; return why it ended."""
+        # Each turn waits or returns.
+        while True:  # noqa: ASYNC913
+            deadline, complaint = self._deadline()
+            left = deadline - self._waking.now()
+            if left <= 0:
+                return self._end or LinkError(complaint)
+            # Less than a millisecond may be too little to move the event loop's clock. Deadlines
+            # that move away leave the scope's behind: it then only has them looked at again.
+            with trio.move_on_after(max(left, 0.001)) as self._receiving:
+                return await self._take_in()
+
+    async def _take_in(self) -> Exception:
+        """Read until the connection ends, whatever the deadlines; return why it ended."""
+        # Each turn waits.
         while True:  # noqa: ASYNC913
             try:
-                data = await self._receive()
+                data = bytes(await self._stream.receive_some(_CHUNK))
             except trio.BrokenResourceError as error:
                 return self._end or _broke(error)
-            except trio.TooSlowError as error:
-                return self._end or LinkError(str(error))
             if not data:
                 return self._end or LinkError("the peer hung up without a word")
             try:
@@ -169,18 +183,6 @@ class Connection:
                     return self._end or _last_words(message)
                 self._handle(message)
 
-    async def _receive(self) -> bytes:
-        """Return the next bytes. `trio.TooSlowError` past a deadline of the waking clock."""
-        # Each turn waits or raises.
-        while True:  # noqa: ASYNC913
-            deadline, complaint = self._deadline()
-            left = deadline - self._waking.now()
-            if left <= 0:
-                raise trio.TooSlowError(complaint)
-            # Less than a millisecond may be too little to move the event loop's clock.
-            with trio.move_on_after(max(left, 0.001)) as self._receiving:
-                return bytes(await self._stream.receive_some(_CHUNK))
-
     def _deadline(self) -> tuple[float, str]:
         timeouts = self._options.timeouts
         return min(
@@ -198,11 +200,14 @@ class Connection:
         now = self._waking.now()
         peer = self.protocol.peer
         if peer is not None:
+            if self._heard_by == math.inf:
+                self._look_again_within(peer.lease / 1000)
             self._heard_by = now + peer.lease / 1000
         if not self.protocol.partial:
             self._frame_by = math.inf
         elif complete or self._frame_by == math.inf:
             self._frame_by = now + self._options.timeouts.frame
+            self._look_again_within(self._options.timeouts.frame)
 
     def _handle(self, message: Hello | Synced | Gossip) -> None:
         match message:

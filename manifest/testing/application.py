@@ -48,6 +48,8 @@ class Node(Generic[StateT]):
     leaving: trio.Event = attrs.field(factory=trio.Event)
     """Set when the plan has it leave: `run` is to end by itself."""
     paused: bool = False
+    nursery: trio.Nursery = attrs.field(init=False)
+    """Where what `do` returns is awaited: it ends with the node, and is paused with it."""
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     gone: trio.Event = attrs.field(factory=trio.Event)
 
@@ -61,13 +63,8 @@ class Node(Generic[StateT]):
 
     @property
     def up(self) -> bool:
-        """Whether it runs: started, and neither leaving nor stopped."""
-        return (
-            self.state is not None
-            and not self.leaving.is_set()
-            and not self.scope.cancel_called
-            and not self.gone.is_set()
-        )
+        """Whether it runs: started, and neither leaving nor stopped. It may not be ready yet."""
+        return not (self.leaving.is_set() or self.scope.cancel_called or self.gone.is_set())
 
     def environment(self) -> Environment:
         """Return what `open_manifest(environment=...)` needs to run on this node."""
@@ -103,7 +100,7 @@ class Cluster(Generic[StateT]):
 
     @property
     def states(self) -> list[StateT]:
-        """The states of the nodes that run."""
+        """The states of the nodes that run and are ready."""
         return [node.state for node in self.up if node.state is not None]
 
     @property

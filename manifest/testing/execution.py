@@ -221,13 +221,16 @@ class _Execution:
         # What is spawned below is behind the gate; this task only waits for it.
         try:
             async with trio.open_nursery() as nursery:  # noqa: ASYNC112 - a task, not a call
-                nursery.start_soon(self._run_application, node)
+                nursery.start_soon(self._run_application, node, name=repr(node))
         finally:
             node.gone.set()
 
     async def _run_application(self, node: Node[Any]) -> None:
         with node.scope:
-            await self.application.run(node)
+            async with trio.open_nursery() as node.nursery:
+                await self.application.run(node)
+                # What `do` started on the node ends with it.
+                node.nursery.cancel_scope.cancel()
             if not node.leaving.is_set():
                 raise RuntimeError(
                     f"the application's `run` returned on {node.name} before it was told to leave: "
@@ -301,16 +304,12 @@ class _Execution:
         return True
 
     def _do(self, node: Node[Any], operation: object) -> bool:
-        if not node.up or node.paused:
+        if not node.up or node.paused or node.state is None:
             return False
         outcome = self.application.do(node, operation)
         if outcome is not None:
-            self.nursery.start_soon(self._await, node, outcome)
+            node.nursery.start_soon(_await, outcome, name=f"{node!r}: {operation!r}")
         return True
-
-    async def _await(self, node: Node[Any], outcome: Awaitable[object]) -> None:
-        with node.scope:
-            await outcome
 
     def _crash(self, node: Node[Any], *, silently: bool) -> bool:
         if not node.up:
@@ -321,7 +320,7 @@ class _Execution:
         return True
 
     def _start_again(self, node: Node[Any]) -> bool:
-        if node.up or node.state is None:
+        if node.up:
             return False
         self._resume(node)
         self.nursery.start_soon(self._restart, node)
@@ -332,6 +331,12 @@ class _Execution:
         node.host.deaf = False
         node.host.resume()
 
+    def _check_left(self) -> None:
+        for node in self.cluster.nodes:
+            assert not node.leaving.is_set() or node.gone.is_set(), (
+                f"{node.name} was told to leave, and its `run` has not returned yet"
+            )
+
     async def _calm(self) -> None:
         """Mend everything, and wait until the application has converged."""
         self.network.heal()
@@ -340,6 +345,7 @@ class _Execution:
         began = trio.current_time()
         while True:
             try:
+                self._check_left()
                 self.application.check_converged(self.cluster)
             except AssertionError:
                 if trio.current_time() - began >= self.within:
@@ -349,3 +355,7 @@ class _Execution:
             await trio.sleep(_LOOK)
             self.application.check(self.cluster)
         self.converged = trio.current_time() - began
+
+
+async def _await(outcome: Awaitable[object]) -> None:
+    await outcome

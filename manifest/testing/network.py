@@ -119,8 +119,7 @@ class SimulatedNetwork:
         if held is not None:
             for arrive in held:
                 arrive()
-            self._opened.set()
-            self._opened = trio.Event()
+            self.look_again()
 
     def partition(self, one: str, other: str, *, one_way: bool = False) -> None:
         """Let nothing through from one host to the other, and nothing back unless `one_way`."""
@@ -177,8 +176,15 @@ class SimulatedNetwork:
 
     async def wait_reachable(self, one: str, other: str) -> None:
         """Wait until packets go both ways between two hosts, as a connection needs."""
-        while (one, other) in self._blocked or (other, one) in self._blocked:
+        while (
+            (one, other) in self._blocked or (other, one) in self._blocked or self.host(other).dark
+        ):
             await self._opened.wait()
+
+    def look_again(self) -> None:
+        """Have whoever waits for a way look whether it is open now."""
+        self._opened.set()
+        self._opened = trio.Event()
 
     # For the streams
 
@@ -291,6 +297,8 @@ class Host:
     """When it dialled, in virtual time."""
     unplugged: bool = False
     """Whether it can neither dial nor be dialled, nor answer."""
+    dark: bool = False
+    """Whether it is without power: whoever dials it hears nothing at all."""
     gate: Gate = attrs.field(factory=Gate)
     _deaf: bool = False
     _ports: Iterator[int] = attrs.field(factory=lambda: iter(range(49152, 10**9)))
@@ -392,6 +400,7 @@ class Host:
         process until it is cancelled finds them broken.
         """
         self.unplugged = True
+        self.dark = silently
         for listener in self.listeners.values():
             for end in listener.queue:
                 end.lose(silently=silently)
@@ -401,7 +410,8 @@ class Host:
 
     def come_back(self) -> None:
         """Be a machine on the network again, with no memory of the streams that there were."""
-        self.unplugged = False
+        self.unplugged = self.dark = False
+        self.network.look_again()
 
     def pause(self) -> None:
         """Run no more tasks of this host, as under SIGSTOP; its sockets fill."""

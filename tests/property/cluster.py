@@ -281,7 +281,8 @@ class RegistryCluster(Application[Member]):
         complaints = [*self.ledger.complaints]
         for node in cluster.up:
             member = node.state
-            assert member is not None
+            if member is None:
+                continue
             complaints += self._complaints(member)
             if not node.paused:
                 shown = member.manifest.services()
@@ -312,6 +313,7 @@ class RegistryCluster(Application[Member]):
         """Raise where nodes that the topology connects do not agree, or agree on what is wrong."""
         for group in cluster.groups:
             members = [node.state for node in group if node.state is not None]
+            assert len(members) == len(group), "a node is not ready"
             self._check_linked(group)
             self._check_agreed(members)
             self._check_right(members)

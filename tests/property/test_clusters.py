@@ -68,14 +68,21 @@ def small() -> RegistryCluster:
 
 
 @given(plans(OPERATIONS, nodes=(2, 4), max_steps=24, faults=EVERYTHING))
-@times(700)
+@times(400)
 def test_clusters_converge(plan: Plan) -> None:
     """Whatever goes wrong, the invariants hold at every step, and all agree in the end."""
     run_plan(RegistryCluster, plan)
 
 
+@given(plans(OPERATIONS, nodes=(2, 2), max_steps=8, faults=EVERYTHING, pauses=(0.0, 0.01, 0.2)))
+@times(900)
+def test_pairs_converge(plan: Plan) -> None:
+    """The same with two nodes and little time, for as many schedules as there is time for."""
+    run_plan(RegistryCluster, plan)
+
+
 @given(plans(OPERATIONS, nodes=(2, 3), max_steps=20, faults=EVERYTHING, pauses=PAUSES))
-@times(300)
+@times(150)
 def test_clusters_outlive_the_retention(plan: Plan) -> None:
     """The same where tombstones are collected and records renewed again and again."""
     run_plan(RegistryCluster, plan)
@@ -132,7 +139,7 @@ def deaths(draw: st.DrawFn, nodes: int) -> tuple[Step, ...]:
     ),
     st.data(),
 )
-@times(150)
+@times(120)
 def test_the_dead_are_gone_in_time(plan: Plan, data: st.DataObject) -> None:
     """A dead owner's services vanish within its lease, relays and late joiners or not."""
     watch = [Step(LEASE / 6, Do(0, Operation("look"))) for _ in range(8)]
@@ -175,7 +182,7 @@ class Steady(RegistryCluster):
 
 
 @given(st.lists(interruptions(), min_size=1, max_size=4), st.integers(0, 2**32 - 1))
-@times(150)
+@times(100)
 def test_nothing_flaps(chunks: list[tuple[Step, ...]], seed: int) -> None:
     """Interruptions that are shorter than a lifetime expire nothing, anywhere."""
     steps = (Step(1.0, Do(1, Operation("register"))), *(step for each in chunks for step in each))
@@ -219,7 +226,7 @@ def naps(draw: st.DrawFn, lengths: Sequence[float]) -> tuple[Step, ...]:
 
 
 @given(st.lists(naps((0.01, 2.0, 8.0, 15.0)), min_size=1, max_size=3), st.integers(0, 2**32 - 1))
-@times(120)
+@times(80)
 def test_sleep_is_credited(chunks: list[tuple[Step, ...]], seed: int) -> None:
     """A node that slept takes nobody for dead, and takes nothing back that others took over.
 
@@ -236,7 +243,7 @@ def test_sleep_is_credited(chunks: list[tuple[Step, ...]], seed: int) -> None:
         faults=attrs.evolve(Faults.none(), clock_offset=86_400.0),
     )
 )
-@times(60)
+@times(50)
 def test_clocks_that_step_change_nothing(plan: Plan) -> None:
     """Wall clocks that step by up to a day while everything runs expire nothing."""
     linked = Step(1.0, Do(0, Operation("look")))
@@ -295,7 +302,7 @@ def test_leaving_is_seen_at_once(plan: Plan) -> None:
 
 
 @given(st.lists(naps((25.0,)), min_size=1, max_size=2), st.integers(0, 2**32 - 1))
-@times(40)
+@times(30)
 def test_who_sleeps_through_the_retention_shows_no_gap(
     chunks: list[tuple[Step, ...]], seed: int
 ) -> None:
@@ -319,7 +326,7 @@ class Tidy(RegistryCluster):
 
 
 @given(plans(LEASED, nodes=(2, 3), max_steps=16, faults=EVERYTHING))
-@times(100)
+@times(60)
 def test_nothing_is_left_of_the_dead(plan: Plan) -> None:
     """Every tombstone, and every trace of a node that is gone, goes in the end."""
     quiet = (Step(0.0, Heal()), Step(1.3 * RETENTION, Do(0, Operation("look"))))
@@ -337,10 +344,12 @@ class Thrifty(RegistryCluster):
                 assert link.traffic.entries_redundant == 0, f"{link} brought an entry in vain"
 
 
+# Where two write one key at once, one of the two entries comes in vain.
+UNSHARED = OPERATIONS.filter(lambda operation: operation.kind in ("register", "free", "steal"))
+
+
 @given(
-    plans(
-        OPERATIONS, nodes=(2, 4), max_steps=16, faults=Faults.none(), topologies=["chain", "star"]
-    )
+    plans(UNSHARED, nodes=(2, 4), max_steps=16, faults=Faults.none(), topologies=["chain", "star"])
 )
 @times(100)
 def test_no_entry_goes_back(plan: Plan) -> None:
@@ -350,7 +359,7 @@ def test_no_entry_goes_back(plan: Plan) -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["ring", "mesh", "dial 3"]))
-@times(6)
+@times(3)
 def test_twenty_nodes_agree_soon_after_healing(seed: int, topology: str) -> None:
     """From healing to agreement no more passes than a heartbeat, or the longest redial."""
     half = tuple(range(10))
