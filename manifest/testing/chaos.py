@@ -4,6 +4,9 @@ Both draw through a `Chooser`, so both know the same faults. First choices are t
 is what Hypothesis shrinks towards: an operation, on node 0, at once.
 """
 
+# What a protocol declares has no body, and so returns nothing.
+# pyright: reportReturnType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -180,8 +183,7 @@ def _cuts(choose: Chooser, nodes: int, faults: Faults) -> Sequence[Action]:
 
 def _stalls(choose: Chooser, nodes: int, faults: Faults) -> Sequence[Action]:
     node, other = _pair(choose, nodes)
-    kind = choose.one_of((Flow, Stall, Hear, Deafen))
-    return (kind(node, other) if kind in (Flow, Stall) else kind(node),)
+    return (choose.one_of((Flow(node, other), Stall(node, other), Hear(node), Deafen(node))),)
 
 
 def _crashes(choose: Chooser, nodes: int, faults: Faults) -> Sequence[Action]:

@@ -341,9 +341,9 @@ class Host:
             raise OSError(errno.ECONNREFUSED, "Connection refused")
         mine = Address(host if here else self.name, next(self._ports))
         capacity = self.network.conditions.capacity
-        pipes = Pipe(capacity), Pipe(capacity)
-        near = StreamEnd(self.network, self, there, Address(host, port), *pipes)
-        far = StreamEnd(self.network, there, self, mine, *pipes[::-1])
+        out, back = Pipe(capacity), Pipe(capacity)
+        near = StreamEnd(self.network, self, there, Address(host, port), inbound=back, outbound=out)
+        far = StreamEnd(self.network, there, self, mine, inbound=out, outbound=back)
         near.twin, far.twin = far, near
         self.network.ends |= {near: None, far: None}
         listener.queue.append(far)

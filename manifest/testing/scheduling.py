@@ -12,7 +12,7 @@ noticed by counting the steps that tasks take while the time is the same.
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -75,19 +75,16 @@ def run_scheduled(
     exception comes out without the groups that nurseries put around it.
     """
     schedule = Schedule(max_steps)
+    results: list[T] = []
 
-    async def within_budget() -> tuple[T, ...]:
+    async def within_budget() -> None:
         with schedule.scope:
-            return (await run(schedule),)
-        return ()
+            results.append(await run(schedule))
 
     failure: BaseException | None = None
-    result: tuple[T, ...] = ()
     with _drawn_from(seed):
         try:
-            result = trio.run(
-                within_budget, clock=MockClock(autojump_threshold=0), instruments=[schedule]
-            )
+            trio.run(within_budget, clock=MockClock(autojump_threshold=0), instruments=[schedule])
         except BaseException as error:  # noqa: ASYNC103, BLE001 - raised again, bare
             failure = _alone(error)
     if schedule.busy is not None:
@@ -101,7 +98,7 @@ def run_scheduled(
         finally:
             # The exception refers to this frame, so this frame must not refer to it.
             del failure
-    return result[0]
+    return results[0]
 
 
 def _alone(error: BaseException) -> BaseException:
@@ -111,7 +108,7 @@ def _alone(error: BaseException) -> BaseException:
 
 
 @contextmanager
-def _drawn_from(seed: int) -> Iterator[None]:
+def _drawn_from(seed: int) -> Generator[None]:
     """Have Trio's scheduler draw from a seed, and leave it as it was found."""
     scheduler: Any = trio._core._run
     try:

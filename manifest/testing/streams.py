@@ -8,7 +8,7 @@ read. Nobody is told that the other end is gone, unless something reaches it and
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -101,7 +101,7 @@ class StreamEnd(trio.abc.HalfCloseableStream):
             raise trio.ClosedResourceError("this end was closed")
 
     @contextmanager
-    def _only_sender(self) -> Iterator[None]:
+    def _only_sender(self) -> Generator[None]:
         if self._sending:
             raise trio.BusyResourceError("another task is sending on this stream")
         self._check()
