@@ -16,7 +16,7 @@ async def test_a_right_clock_tells_virtual_time(autojump_clock: MockClock) -> No
     assert clock.monotonic() == 1.5
 
 
-async def test_a_wall_clock_is_ahead_and_steps(autojump_clock: MockClock) -> None:
+async def test_a_wall_clock_is_ahead_and_steps(autojump_clock: MockClock) -> None:  # noqa: ASYNC124 - it runs in Trio's time
     """Either way, by seconds; what never steps does not."""
     clock = NodeClock(offset=-2.0)
     assert clock.wall() == EPOCH - 2000

@@ -167,7 +167,7 @@ async def test_a_dial_takes_its_time_and_crosses_nothing(autojump_clock: MockClo
         network.unblock("b", "a")
 
 
-async def test_each_manifest_of_a_host_has_an_environment_of_its_own(
+async def test_each_manifest_of_a_host_has_an_environment_of_its_own(  # noqa: ASYNC124 - it runs in Trio's time
     autojump_clock: MockClock,
 ) -> None:
     """The same host and clock, other randomness; and that from the network's seed."""

@@ -56,7 +56,7 @@ async def test_paused_tasks_do_not_run(autojump_clock: MockClock) -> None:
     node, other = Node(), Node()
 
     async def above() -> None:
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:  # noqa: ASYNC112 - a task of its own
             nursery.start_soon(node.tick, "below", 1)
 
     async with behind(node) as (nursery, inner):
@@ -145,7 +145,7 @@ async def test_a_task_may_be_spawned_behind_a_shut_gate(autojump_clock: MockCloc
     """It begins when the gate opens; what it raises and returns comes through."""
     node = Node()
 
-    async def fail() -> None:
+    async def fail() -> None:  # noqa: ASYNC124 - it runs in Trio's time
         node.note("begun")
         raise KeyError("its own")
 
@@ -164,6 +164,6 @@ async def test_tasks_of_no_node_have_no_gate(autojump_clock: MockClock) -> None:
     trio.lowlevel.add_instrument(Gatekeeper())
     node = Node()
     with trio.move_on_after(1.5):
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:  # noqa: ASYNC112 - a task of its own
             nursery.start_soon(node.tick, "free", 1)
     assert node.did == [(1, "free")]

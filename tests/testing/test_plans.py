@@ -53,7 +53,7 @@ def test_plans_that_cannot_be_are_refused(wrong: dict[str, Any], said: str) -> N
 @pytest.mark.parametrize("after, action", [(-1, SetClock(0, 1.0)), (0, "crash")])
 def test_steps_that_cannot_be_are_refused(after: float, action: Any) -> None:
     """Time does not go back, and an action is an action."""
-    with pytest.raises((ValueError, TypeError), match="after|action"):
+    with pytest.raises((ValueError, TypeError), match=r"after|action"):
         Step(after, action)
 
 

@@ -59,7 +59,7 @@ def test_exceptions_come_out_bare() -> None:
             raise KeyError("bare")
 
     async def both(schedule: Schedule) -> None:
-        async def one() -> None:
+        async def one() -> None:  # noqa: ASYNC124 - it runs in Trio's time
             raise KeyError
 
         async with trio.open_nursery() as nursery:
@@ -68,7 +68,7 @@ def test_exceptions_come_out_bare() -> None:
 
     with pytest.raises(KeyError, match="bare"):
         run_scheduled(fail, seed=0)
-    with pytest.raises(ExceptionGroup) as raised:
+    with pytest.raises(ExceptionGroup) as raised:  # noqa: ASYNC401 - its exceptions are counted
         run_scheduled(both, seed=0)
     assert len(raised.value.exceptions) == 2
 
@@ -76,11 +76,11 @@ def test_exceptions_come_out_bare() -> None:
 def test_trio_is_left_as_it_was_found() -> None:
     """After a run, after one that fails, and after a livelock."""
 
-    async def fail(schedule: Schedule) -> None:
+    async def fail(schedule: Schedule) -> None:  # noqa: ASYNC124 - it runs in Trio's time
         raise ZeroDivisionError
 
     async def spin(schedule: Schedule) -> None:
-        while True:
+        while True:  # noqa: ASYNC110 - a loop that spins is what is tested
             await trio.lowlevel.checkpoint()
 
     before = scheduler()
@@ -99,7 +99,7 @@ def test_a_livelock_is_named() -> None:
 
     async def spinning() -> None:
         try:
-            while True:
+            while True:  # noqa: ASYNC110 - a loop that spins is what is tested
                 await trio.lowlevel.checkpoint()
         finally:
             raise LookupError("on the way out")
