@@ -49,6 +49,8 @@ from .trace import Trace, first_difference
 
 __all__ = ["NotDeterministic", "Report", "run_plan"]
 
+WITHIN = 60.0
+MAX_STEPS = 100_000
 _LOOK = 0.05
 """Virtual seconds between two looks whether the application has converged."""
 
@@ -81,8 +83,8 @@ def run_plan(
     application: Callable[[], Application[Any]],
     plan: Plan,
     *,
-    within: float = 60.0,
-    max_steps: int = 100_000,
+    within: float = WITHIN,
+    max_steps: int = MAX_STEPS,
 ) -> Report:
     """Run a plan, and return a report; or raise what the application raised.
 
@@ -114,7 +116,15 @@ def run_plan(
                 "look for the clock, randomness, ids, threads or the order of a set between there "
                 "and what came before"
             ) from failure
-        failure.add_note(_regression_test(application, plan, trace))
+        limits = "".join(
+            f", {name}={value!r}"
+            for name, value, default in (
+                ("within", within, WITHIN),
+                ("max_steps", max_steps, MAX_STEPS),
+            )
+            if value != default
+        )
+        failure.add_note(_regression_test(application, plan, limits, trace))
         raise
 
 
@@ -136,7 +146,9 @@ def execute(
     return run_scheduled(run, seed=plan.seed, max_steps=max_steps)
 
 
-def _regression_test(application: Callable[[], Application[Any]], plan: Plan, trace: Trace) -> str:
+def _regression_test(
+    application: Callable[[], Application[Any]], plan: Plan, limits: str, trace: Trace
+) -> str:
     name = getattr(application, "__name__", repr(application))
     return (
         "The run that failed, as a regression test "
@@ -144,7 +156,7 @@ def _regression_test(application: Callable[[], Application[Any]], plan: Plan, tr
         "from manifest.testing import *\n\n"
         "def test_what_failed_once() -> None:\n"
         f"    plan = {plan!r}\n"
-        f"    run_plan({name}, plan)\n"
+        f"    run_plan({name}, plan{limits})\n"
     )
 
 
@@ -294,7 +306,8 @@ class _Execution:
                 nodes[index].paused = True
                 nodes[index].host.pause()
             case Resume(index):
-                self._resume(nodes[index])
+                nodes[index].paused = False
+                nodes[index].host.resume()
             case SetClock(index, offset):
                 nodes[index].host.clock.offset = offset
             case SetDrift(index, rate):
