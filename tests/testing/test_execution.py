@@ -369,6 +369,12 @@ def test_what_comes_between_nodes_is_mended(wrong: Action, right: Action, heard:
     run_plan(Reach, Plan(2, steps))
 
 
+def test_a_deaf_node_stays_deaf_when_it_resumes() -> None:
+    """One fault's mending is not another's."""
+    steps = [(1, Deafen(1)), (0, Pause(1)), (1, Resume(1)), (0, Do(0, "add")), (5, Do(1, ""))]
+    run_plan(Reach, Plan(2, [Step(after, action) for after, action in steps]))
+
+
 # What fails
 
 
@@ -394,7 +400,7 @@ def test_a_planted_bug_is_found_and_shrunk() -> None:
     """To the fewest steps in which it shows; and the note is a test that fails in the same way."""
 
     @settings(max_examples=500, database=None, derandomize=True)
-    @given(plans(st.just("add"), max_steps=12))
+    @given(plans(st.just("add"), max_steps=12, faults=attrs.evolve(Faults.none(), crashes=True)))
     def search(plan: Plan) -> None:
         run_plan(Bug, plan)
 
@@ -498,8 +504,9 @@ def test_convergence_is_waited_for() -> None:
     """It is looked for again and again, for so long and no longer."""
     report = run_plan(Slow, Plan(1), within=6)
     assert report.converged == pytest.approx(5, abs=0.06)
-    failure = failing(Slow, Plan(1), within=4)
+    failure = failing(Slow, Plan(1), within=4, max_steps=999)
     assert str(failure).startswith("not yet")
+    assert "run_plan(Slow, plan, within=4, max_steps=999)" in failure.__notes__[0]
 
 
 class Wrong(Probe):

@@ -68,7 +68,7 @@ async def test_paused_tasks_do_not_run(autojump_clock: MockClock) -> None:
         assert node.did == [(1, "below"), (2, "below")]
         assert len(other.did) == 6
         node.gate.open()
-        await trio.sleep(2)
+        await trio.sleep(1.9)
     assert node.did[2:] == [(6.5, "below"), (7.5, "below")]
 
 

@@ -184,6 +184,22 @@ async def test_what_reaches_a_closed_end_is_answered_with_a_reset() -> None:
         await near.send_all(b"hello?")
 
 
+async def test_the_answer_of_a_closed_end_takes_its_time(autojump_clock: MockClock) -> None:
+    """It is a reset, and travels as all else does."""
+    network = SimulatedNetwork(conditions=Conditions(latency=(1.0, 1.0)))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(network.deliver)
+        near, far = await joined(network)
+        await far.aclose()
+        began = trio.current_time()
+        await near.send_all(b"hello?")
+        assert await near.receive_some() == b""
+        await trio.sleep(1.5)
+        assert await before_reset(near) == b""
+        assert trio.current_time() - began < 3
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_reset_loses_what_is_under_way(autojump_clock: MockClock) -> None:
     """Bytes that arrive after it are not there for whoever reads once more."""
     network = SimulatedNetwork(conditions=Conditions(latency=(1.0, 1.0)))
