@@ -1,0 +1,66 @@
+"""How fast clusters of the registry are simulated: virtual seconds in a second of one core.
+
+python -m benchmarks.simulation --repetitions 5
+
+Heartbeats come every second and one write every second, somewhere. CPU time is counted, so that
+other programs on the machine disturb little. Prints a Markdown table with medians and the range.
+"""
+
+import argparse
+import logging
+import statistics
+import time
+
+from manifest import Manifest, open_manifest
+from manifest.testing import Application, Do, Node, Plan, Report, Step, run_plan
+
+CLUSTERS = ((5, "mesh", 200), (20, "dial 3", 20), (100, "dial 3", 4))
+"""Nodes, topology, virtual seconds."""
+
+
+class Registries(Application[Manifest]):
+    """Manifests that register one more service when told to."""
+
+    async def run(self, node: Node[Manifest]) -> None:  # noqa: D102 - as it says above
+        async with open_manifest(
+            environment=node.environment(), heartbeat_interval=1.0, registration_lifetime=2.0
+        ) as manifest:
+            await manifest.listen(3100)
+            for peer in node.peers:
+                manifest.connect(3100, peer)
+            node.state = manifest
+            await node.leaving.wait()
+
+    def do(self, node: Node[Manifest], operation: object) -> None:  # noqa: D102 - as it says above
+        assert node.state is not None
+        node.state.register("web@1.0.0", port=80)
+
+
+def simulate(nodes: int, topology: str, seconds: int) -> tuple[float, Report]:
+    """Return virtual seconds per second of CPU time, and what the run was like."""
+    steps = [Step(1.0, Do(number % nodes, "write")) for number in range(seconds)]
+    began = time.process_time()
+    report = run_plan(Registries, Plan(nodes, steps, topology=topology), max_steps=1_000_000)
+    return report.seconds / (time.process_time() - began), report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repetitions", type=int, default=5)
+    given = parser.parse_args()
+    logging.disable()
+    print("| nodes | topology | virtual s per s, median | range | messages per virtual s |")
+    print("|---|---|---|---|---|")
+    for nodes, topology, seconds in CLUSTERS:
+        runs = [simulate(nodes, topology, seconds) for _ in range(given.repetitions)]
+        rates = [rate for rate, _ in runs]
+        report = runs[0][1]
+        print(
+            f"| {nodes} | {topology} | {statistics.median(rates):.1f} "
+            f"| {min(rates):.1f} to {max(rates):.1f} | {report.events / report.seconds:.0f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
