@@ -204,6 +204,8 @@ class Calm(Action):
 
 def _check_steps(plan: Plan, attribute: attrs.Attribute[Any], steps: tuple[Step, ...]) -> None:
     for step in steps:
+        if not isinstance(step, Step):
+            raise ValueError(f"steps are Step(seconds after the one before, action), got {step!r}")
         if any(not 0 <= node < plan.nodes for node in step.action.touches):
             raise ValueError(
                 f"a plan of {plan.nodes} nodes numbers them from 0 to {plan.nodes - 1}, got {step}"

@@ -40,6 +40,7 @@ def test_a_plan_prints_as_the_python_that_makes_it(plan: Plan) -> None:
         ({"steps": [Step(0, Do(2, "x"))]}, "2 nodes numbers them from 0 to 1, got .*node=2"),
         ({"steps": [Step(0, Cut(0, -1))]}, "from 0 to 1, got .*other=-1"),
         ({"steps": [Step(0, Split((0, 5)))]}, "from 0 to 1, got .*5"),
+        ({"steps": [Do(0, "x")]}, r"steps are Step\(.*, got Do"),
         ({"topology": "tree"}, "one of chain, star, ring, mesh, or \"dial 3\", got 'tree'"),
         ({"topology": "dial many"}, "got 'dial many'"),
     ],
