@@ -16,8 +16,9 @@ async def main() -> None:
         listener = await primary.listen(port=0, host="127.0.0.1")
         await standby.connect(port=listener.port).wait_synced()
 
+        primary.register("db@5.1.0", id="db-main", port=5432)
+        # From here on, for what is registered and replaced unread would be no event at all.
         async with primary.events() as events:
-            primary.register("db@5.1.0", id="db-main", port=5432)
             await standby.wait_for({"id": "db-main"})
             standby.register("db@5.1.0", id="db-main", port=5433)
             async for event in events:
