@@ -123,7 +123,7 @@ MUTANTS = (
         "entries sent back to where they came from",
         PROTOCOL,
         "            if not arrived_here and not covered:\n",
-        "            if not arrived_here or not covered:\n",
+        "            if arrived_here or not covered:\n",
         CLUSTERS + "test_no_entry_goes_back",
     ),
     # The horizon
