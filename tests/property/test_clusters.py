@@ -68,21 +68,21 @@ def small() -> RegistryCluster:
 
 
 @given(plans(OPERATIONS, nodes=(2, 4), max_steps=24, faults=EVERYTHING))
-@times(400)
+@times(350)
 def test_clusters_converge(plan: Plan) -> None:
     """Whatever goes wrong, the invariants hold at every step, and all agree in the end."""
     run_plan(RegistryCluster, plan)
 
 
 @given(plans(OPERATIONS, nodes=(2, 2), max_steps=8, faults=EVERYTHING, pauses=(0.0, 0.01, 0.2)))
-@times(900)
+@times(1000)
 def test_pairs_converge(plan: Plan) -> None:
     """The same with two nodes and little time, for as many schedules as there is time for."""
     run_plan(RegistryCluster, plan)
 
 
 @given(plans(OPERATIONS, nodes=(2, 3), max_steps=20, faults=EVERYTHING, pauses=PAUSES))
-@times(150)
+@times(80)
 def test_clusters_outlive_the_retention(plan: Plan) -> None:
     """The same where tombstones are collected and records renewed again and again."""
     run_plan(RegistryCluster, plan)
@@ -96,7 +96,7 @@ CROWD = st.builds(
 @given(
     plans(CROWD, nodes=(2, 3), max_steps=16, faults=Faults(cuts=True, stalls=True, pauses=False))
 )
-@times(300)
+@times(250)
 def test_parts_are_cut_anywhere(plan: Plan) -> None:
     """The same where a join takes many frames, and streams break in between."""
     run_plan(small, plan)
@@ -139,7 +139,7 @@ def deaths(draw: st.DrawFn, nodes: int) -> tuple[Step, ...]:
     ),
     st.data(),
 )
-@times(120)
+@times(70)
 def test_the_dead_are_gone_in_time(plan: Plan, data: st.DataObject) -> None:
     """A dead owner's services vanish within its lease, relays and late joiners or not."""
     watch = [Step(LEASE / 6, Do(0, Operation("look"))) for _ in range(8)]
@@ -182,7 +182,7 @@ class Steady(RegistryCluster):
 
 
 @given(st.lists(interruptions(), min_size=1, max_size=4), st.integers(0, 2**32 - 1))
-@times(100)
+@times(60)
 def test_nothing_flaps(chunks: list[tuple[Step, ...]], seed: int) -> None:
     """Interruptions that are shorter than a lifetime expire nothing, anywhere."""
     steps = (Step(1.0, Do(1, Operation("register"))), *(step for each in chunks for step in each))
@@ -226,7 +226,7 @@ def naps(draw: st.DrawFn, lengths: Sequence[float]) -> tuple[Step, ...]:
 
 
 @given(st.lists(naps((0.01, 2.0, 8.0, 15.0)), min_size=1, max_size=3), st.integers(0, 2**32 - 1))
-@times(80)
+@times(50)
 def test_sleep_is_credited(chunks: list[tuple[Step, ...]], seed: int) -> None:
     """A node that slept takes nobody for dead, and takes nothing back that others took over.
 
@@ -243,7 +243,7 @@ def test_sleep_is_credited(chunks: list[tuple[Step, ...]], seed: int) -> None:
         faults=attrs.evolve(Faults.none(), clock_offset=86_400.0),
     )
 )
-@times(50)
+@times(40)
 def test_clocks_that_step_change_nothing(plan: Plan) -> None:
     """Wall clocks that step by up to a day while everything runs expire nothing."""
     linked = Step(1.0, Do(0, Operation("look")))
@@ -263,7 +263,7 @@ TAKEOVERS = st.builds(Operation, st.sampled_from(("take", "take", "drop")))
         pauses=(0.3, 1.0),
     )
 )
-@times(60)
+@times(50)
 def test_the_last_to_take_a_name_has_it(plan: Plan) -> None:
     """However far clocks are apart, who takes a name over has it, and no renewal takes it back."""
     linked = Step(1.0, Do(0, Operation("look")))
@@ -294,7 +294,7 @@ class Prompt(RegistryCluster):
         topologies=["mesh"],
     )
 )
-@times(60)
+@times(50)
 def test_leaving_is_seen_at_once(plan: Plan) -> None:
     """What a manifest registered goes with it at once, where nothing is in the way."""
     linked = Step(1.0, Do(0, Operation("look")))
@@ -302,7 +302,7 @@ def test_leaving_is_seen_at_once(plan: Plan) -> None:
 
 
 @given(st.lists(naps((25.0,)), min_size=1, max_size=2), st.integers(0, 2**32 - 1))
-@times(30)
+@times(20)
 def test_who_sleeps_through_the_retention_shows_no_gap(
     chunks: list[tuple[Step, ...]], seed: int
 ) -> None:
@@ -326,7 +326,7 @@ class Tidy(RegistryCluster):
 
 
 @given(plans(LEASED, nodes=(2, 3), max_steps=16, faults=EVERYTHING))
-@times(60)
+@times(40)
 def test_nothing_is_left_of_the_dead(plan: Plan) -> None:
     """Every tombstone, and every trace of a node that is gone, goes in the end."""
     quiet = (Step(0.0, Heal()), Step(1.3 * RETENTION, Do(0, Operation("look"))))
@@ -351,7 +351,7 @@ UNSHARED = OPERATIONS.filter(lambda operation: operation.kind in ("register", "f
 @given(
     plans(UNSHARED, nodes=(2, 4), max_steps=16, faults=Faults.none(), topologies=["chain", "star"])
 )
-@times(100)
+@times(80)
 def test_no_entry_goes_back(plan: Plan) -> None:
     """Where nothing breaks and there are no cycles, every entry crosses every link once."""
     links = Step(2.0, Do(0, Operation("look")))
@@ -359,7 +359,7 @@ def test_no_entry_goes_back(plan: Plan) -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["ring", "mesh", "dial 3"]))
-@times(3)
+@times(2)
 def test_twenty_nodes_agree_soon_after_healing(seed: int, topology: str) -> None:
     """From healing to agreement no more passes than a heartbeat, or the longest redial."""
     half = tuple(range(10))
@@ -377,7 +377,7 @@ def test_twenty_nodes_agree_soon_after_healing(seed: int, topology: str) -> None
 
 
 @given(plans(OPERATIONS, nodes=(2, 4), max_steps=16, faults=EVERYTHING))
-@times(50)
+@times(40)
 def test_one_plan_makes_one_run(plan: Plan) -> None:
     """Byte for byte and event for event, a plan is the same run every time."""
     assert run_plan(RegistryCluster, plan) == run_plan(RegistryCluster, plan)

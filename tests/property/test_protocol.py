@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Literal
 
 import attrs
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from manifest.crdt import Entry
@@ -354,12 +354,6 @@ class World:
             assert not [s for s in site.replica.view.services.values() if not s.persistent]
 
 
-def more(factor: int) -> settings:
-    """Return the settings of the profile with so many times its examples."""
-    return settings(max_examples=settings().max_examples * factor)
-
-
-@more(2)
 @given(plans(24))
 def test_linked_replicas_keep_their_promises_and_agree(plan: Plan) -> None:
     """At every step all are honest and no owner loses anything; connected again, all agree."""
