@@ -75,7 +75,7 @@ def test_clusters_converge(plan: Plan) -> None:
 
 
 @given(plans(OPERATIONS, nodes=(2, 2), max_steps=8, faults=EVERYTHING, pauses=(0.0, 0.01, 0.2)))
-@times(1000)
+@times(2200)
 def test_pairs_converge(plan: Plan) -> None:
     """The same with two nodes and little time, for as many schedules as there is time for."""
     run_plan(RegistryCluster, plan)
