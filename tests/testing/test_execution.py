@@ -172,7 +172,8 @@ def test_a_right_application_survives_everything(plan: Plan) -> None:
     """Whatever goes wrong, counters agree in the end."""
     report = run_plan(Gossip, plan)
     assert report.converged <= 60
-    assert report.seconds >= sum(step.after for step in plan.steps)
+    # But for the rounding of sums.
+    assert report.seconds > sum(step.after for step in plan.steps) - 1e-6
     assert report.events >= len(plan.steps) + 1
 
 
