@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Iterable
-from itertools import zip_longest
 from typing import Any
 
 import attrs
@@ -172,8 +171,9 @@ class _Execution:
         self.within = within
         self.network = SimulatedNetwork(plan.seed, plan.conditions, trace=trace)
         self.names = [f"n{index}" for index in range(plan.nodes)]
-        for name, offset in zip_longest(self.names, plan.offsets[: plan.nodes], fillvalue=0.0):
-            self.network.host(str(name)).clock.offset = float(offset)
+        hosts = [self.network.host(name) for name in self.names]
+        for host, offset in zip(hosts, plan.offsets, strict=False):
+            host.clock.offset = offset
         self.dials = dials(plan.topology, plan.nodes, plan.seed)
         self.cluster: Cluster[Any] = Cluster(self.network, [])
         self.skipped = 0
@@ -187,8 +187,7 @@ class _Execution:
                 await self._follow(steps)
             finally:
                 # A node that is paused would not even notice that it is cancelled.
-                for node in self.cluster.nodes:
-                    self._resume(node)
+                self._resume_all()
             seconds = trio.current_time()
             self.nursery.cancel_scope.cancel()
         return Report(
@@ -344,6 +343,10 @@ class _Execution:
         node.host.deaf = False
         node.host.resume()
 
+    def _resume_all(self) -> None:
+        for node in self.cluster.nodes:
+            self._resume(node)
+
     def _check_left(self) -> None:
         for node in self.cluster.nodes:
             assert not node.leaving.is_set() or node.gone.is_set(), (
@@ -353,8 +356,7 @@ class _Execution:
     async def _calm(self) -> None:
         """Mend everything, and wait until the application has converged."""
         self.network.heal()
-        for node in self.cluster.nodes:
-            self._resume(node)
+        self._resume_all()
         began = trio.current_time()
         while True:
             try:
