@@ -93,8 +93,7 @@ class Exchange:
         if within > 0:
             by = trio.current_time() + within
             # Setting a deadline costs something, also where it stays.
-            if by < self._waiting.deadline:
-                self._waiting.deadline = by
+            self._waiting.deadline = min(self._waiting.deadline, by)
             return
         self._waiting.deadline = math.inf
         for link in self.links:

@@ -102,7 +102,9 @@ class LeaseTable:
             newest = self._forgotten if held is None else held.lease.time
             if lease.time <= newest or (held is not None and held.deadline == math.inf):
                 continue
-            patience = min(patience, lease.patience)
+            # What was overdue here is so elsewhere as well.
+            overdue = held is not None and held.missed
+            patience = min(patience, 0 if overdue else lease.patience)
             deadline = now + min(lease.remaining / 1000, self._longest)
             if held is not None and self._is_more_of(held.lease, lease):
                 held.lease, held.deadline, held.missed = lease, deadline, False
@@ -124,7 +126,8 @@ class LeaseTable:
             return None
         node, time, _, born, name, patience = held.lease
         left = max(0.0, held.deadline - (self._now() if now is None else now))
-        return Lease(node, time, int(left * 1000), born, name, patience - patience // _SHARE)
+        rest = patience - patience // _SHARE
+        return Lease(node, time, int(left * 1000), born, name, rest)
 
     def next_deadline(self) -> float:
         """Return the waking time at which the next lease lapses, or infinity."""
@@ -223,9 +226,7 @@ class LeaseTable:
         heapq.heappush(self._deadlines, (held.deadline, held.lease.node))
         if len(self._deadlines) > 2 * len(self._held):
             self._deadlines = [
-                (held.queued, node)
-                for node, held in self._held.items()
-                if held.queued < math.inf
+                (held.queued, node) for node, held in self._held.items() if held.queued < math.inf
             ]
             heapq.heapify(self._deadlines)
 

@@ -95,8 +95,9 @@ class GossipPacker:
         _, time, remaining, born, name, patience = lease
         row = (index, time - self._base, remaining, patience)
         if born or name is not None:
-            row = (*row, born - self._base if born else None, name)
-        self._leases.append(row)
+            self._leases.append((*row, born - self._base if born else None, name))
+        else:
+            self._leases.append(row)
 
     def add_prune(self, node: str) -> bool:
         """Add a node whose heartbeats are to be spared; False where it does not fit."""
@@ -124,23 +125,23 @@ class GossipPacker:
         False where that is too much, and then nothing is counted and entered.
         """
         # Heartbeats, which are most of what is sent, bring nodes alone.
-        new_role = role is not None and role not in self._roles
-        new_address = address is not None and address not in self._addresses
-        new_node = node not in self._nodes
-        if new_node:
-            cost += 5 + _bytes_of(node)
-        if new_role:
-            cost += 5 + _bytes_of(role)
-        if new_address:
-            cost += 5 + _bytes_of(address)
+        new_node = None if node in self._nodes else node
+        new_role = None if role in self._roles else role
+        new_address = None if address in self._addresses else address
+        if new_node is not None:
+            cost += 5 + _bytes_of(new_node)
+        if new_role is not None:
+            cost += 5 + _bytes_of(new_role)
+        if new_address is not None:
+            cost += 5 + _bytes_of(new_address)
         if self._size + cost > self._limit or self._rows + rows > MAX_ROWS:
             return False
-        if new_node:
-            self._nodes[node] = len(self._nodes)
-        if new_role:
-            self._roles[role] = len(self._roles)
-        if new_address:
-            self._addresses[address] = len(self._addresses)
+        if new_node is not None:
+            self._nodes[new_node] = len(self._nodes)
+        if new_role is not None:
+            self._roles[new_role] = len(self._roles)
+        if new_address is not None:
+            self._addresses[new_address] = len(self._addresses)
         self._size += cost
         self._rows += rows
         return True

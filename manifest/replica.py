@@ -292,8 +292,7 @@ def _latest(gossip: Gossip) -> int:
     """Return the latest time that a message mentions, its horizon apart."""
     latest = max(gossip.delta.until.values(), default=0)
     for entry in gossip.delta.entries:
-        if entry.stamp.time > latest:
-            latest = entry.stamp.time
+        latest = max(latest, entry.stamp.time)
     for lease in gossip.leases:
         latest = max(latest, lease.time, lease.born)
     return latest

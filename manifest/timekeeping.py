@@ -86,8 +86,7 @@ class WakingClock:
             self._beat = time
         # A pause counts from the last beat, and the time may have been asked for since then.
         waking = time - self.paused
-        if waking > self._latest:
-            self._latest = waking
+        self._latest = max(self._latest, waking)
         return self._latest
 
     def beat(self) -> None:

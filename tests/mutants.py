@@ -99,7 +99,7 @@ MUTANTS = (
     _of(
         "causal condition not checked",
         LWWMAP,
-        "            if since > self.reflected(node) and since > horizon:\n",
+        "            if since > context.get(node, 0) and since > horizon:\n",
         "            if since < 0:\n",
         CRDT + "test_a_delta_that_leaves_a_gap_is_refused_whole",
     ),
@@ -228,8 +228,8 @@ MUTANTS = (
     _of(
         "lease extended by a relay",
         LEASES,
-        "        return attrs.evolve(held.lease, remaining=int(left * 1000))\n",
-        "        return held.lease if left else attrs.evolve(held.lease, remaining=0)\n",
+        "        return Lease(node, time, int(left * 1000), born, name, rest)\n",
+        "        return held.lease if left else held.lease._replace(remaining=0)\n",
         CLUSTERS + "test_the_dead_are_gone_in_time",
     ),
     _of(
@@ -240,6 +240,34 @@ MUTANTS = (
         CLUSTERS + "test_the_dead_are_gone_in_time",
         LINKS + "test_linked_replicas_keep_their_promises_and_agree",
         "tests/property/test_leases.py::test_the_table_agrees_with_a_naive_one",
+    ),
+    _of(
+        "lease held back for as long as every relay likes",
+        LEASES,
+        "        rest = patience - patience // _SHARE\n",
+        "        rest = 6 * patience\n",
+        CLUSTERS + "test_heartbeats_arrive_while_they_help",
+    ),
+    _of(
+        "heartbeats that are missed not asked for",
+        LEASES,
+        "                held.missed = True\n                late.append(node)\n",
+        "                held.missed = True\n",
+        CLUSTERS + "test_one_way_is_enough",
+    ),
+    _of(
+        "the first to bring a heartbeat pruned",
+        PROTOCOL,
+        "            elif not new and node not in self._pruned and node != self._peer_node:\n",
+        "            elif node not in self._pruned and node != self._peer_node:\n",
+        CLUSTERS + "test_a_mesh_carries_each_heartbeat_once",
+    ),
+    _of(
+        "heartbeats that come twice never pruned",
+        PROTOCOL,
+        "        if node != self._replica.node and node in self._known:\n",
+        "        if node == self._replica.node:\n",
+        CLUSTERS + "test_a_mesh_carries_each_heartbeat_once",
     ),
     _of(
         "lease judged by wall clock",

@@ -353,6 +353,10 @@ class Bench:
                 if site.asleep:
                     continue
                 site.replica.pulse(self.step)
+                late = site.replica.leases.overdue()
+                for wire in self.wires:
+                    if site in wire.ends:
+                        wire.protocol(site).graft(late)
                 if self.now - site.beaten >= site.options.heartbeat_interval:
                     site.heartbeat()
                 site.note()

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from manifest import Limits
 from manifest.testing import (
+    Block,
     Cluster,
     Conditions,
     Crash,
@@ -187,6 +188,68 @@ def test_nothing_flaps(chunks: list[tuple[Step, ...]], seed: int) -> None:
     """Interruptions that are shorter than a lifetime expire nothing, anywhere."""
     steps = (Step(1.0, Do(1, Operation("register"))), *(step for each in chunks for step in each))
     run_plan(Steady, Plan(3, steps, seed))
+
+
+@st.composite
+def detours(draw: st.DrawFn) -> Plan:
+    """A cluster with cycles, of which one link carries nothing for long, once all is settled."""
+    nodes = draw(st.integers(3, 5))
+    one = draw(st.integers(0, nodes - 1))
+    other = (one + 1) % nodes
+    ways = draw(st.sampled_from([[(one, other)], [(other, one)], [(one, other), (other, one)]]))
+    blocks = [Step(0.0, Block(*way)) for way in ways]
+    return Plan(
+        nodes,
+        (
+            *(Step(0.1, Do(node, Operation("register"))) for node in range(nodes)),
+            Step(2 * LEASE, Do(0, Operation("look"))),
+            Step(draw(st.integers(0, 100)) / 100, Do(0, Operation("look"))),
+            *blocks,
+            *(Step(0.5, Do(0, Operation("look"))) for _ in range(12)),
+        ),
+        draw(st.integers(0, 2**32 - 1)),
+        draw(st.sampled_from(["ring", "mesh"])),
+    )
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["chain", "ring", "mesh"]))
+@times(10)
+def test_heartbeats_arrive_while_they_help(seed: int, topology: str) -> None:
+    """However far they come, relays hold them back for no longer than their owner can spare."""
+    looks = (Step(0.5, Do(0, Operation("look"))) for _ in range(20))
+    run_plan(Steady, Plan(8, (*looks,), seed, topology))
+
+
+class Spared(Steady):
+    """A cluster whose links carry, once all is settled, little more than that their ends live."""
+
+    bytes_before: int | None = None
+
+    def check(self, cluster: Cluster[Member]) -> None:
+        """Hold ten heartbeats to a hundred bytes each, on each link and way."""
+        super().check(cluster)
+        carried = sum(cluster.network.transmitted.values())
+        if self.bytes_before is None and trio.current_time() >= 6 * LEASE:
+            self.bytes_before = carried
+        elif self.bytes_before is not None and len(cluster.up) > 1:
+            ways = len(cluster.network.ends)
+            seconds = trio.current_time() - 6 * LEASE
+            assert carried - self.bytes_before <= (seconds / HEARTBEAT + 1) * ways * 100
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(3, 6))
+@times(10)
+def test_a_mesh_carries_each_heartbeat_once(seed: int, nodes: int) -> None:
+    """What arrives by one link is spared the others, however many ways there are."""
+    looks = (Step(1.0, Do(0, Operation("look"))) for _ in range(30))
+    run_plan(Spared, Plan(nodes, (*looks,), seed, "mesh"))
+
+
+@given(detours())
+@times(30)
+def test_one_way_is_enough(plan: Plan) -> None:
+    """Heartbeats that a link was spared come by it again where those by another stay away."""
+    run_plan(Steady, plan)
 
 
 class Lasting(RegistryCluster):

@@ -472,14 +472,14 @@ def test_a_packer_never_exceeds_its_limit(
             case str():
                 fits = packer.add_prune(item)
                 prunes.extend([item] * fits)
-            case (node, mark, lease):
+            case (node, (first, last), lease):
                 if node in until:
                     continue
                 # A lease is of the node whose mark it comes with.
                 lease = lease and lease._replace(node=node)
-                fits = packer.add_mark(node, *mark, lease)
+                fits = packer.add_mark(node, first, last, lease)
                 if fits:
-                    since[node], until[node] = mark
+                    since[node], until[node] = first, last
                     leases.extend([lease] if lease else [])
         assert fits or packer.payload(horizon=horizon) == before
     payload = packer.payload(horizon=horizon)
