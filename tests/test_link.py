@@ -201,7 +201,7 @@ async def test_another_cluster_is_refused_on_both_sides(
         assert link.status.state is LinkState.REFUSED
         assert len(dials) < 60
         assert max(later - earlier for earlier, later in pairwise(dials)) > 5
-        assert a.statistics().refused == len(dials) == b.statistics().refused
+        assert a.statistics().refused == {"cluster": len(dials)} == b.statistics().refused
         # Nobody was ever met, so nobody connected and nobody was lost.
         kinds = {type(await anext(events)) for _ in range(len(events))}
         assert kinds == {manifest.Registered, manifest.Heartbeat}
@@ -816,7 +816,7 @@ async def test_a_peer_that_breaks_a_rule_is_told_which(autojump_clock: MockClock
         await puppet.end.aclose()
         await state_of(link, LinkState.CLOSED)
         assert reason_of(link) == bye.reason
-        assert a.statistics().refused == 1
+        assert a.statistics().refused == {"malformed": 1}
 
 
 async def test_what_came_before_the_fault_goes_on_to_others(autojump_clock: MockClock) -> None:

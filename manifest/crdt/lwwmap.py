@@ -25,7 +25,7 @@ This package imports the standard library and attrs. It has no clock, no randomn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Generic, NamedTuple, TypeVar, cast
 
 from .entry import TOMBSTONE, Change, Delta, Entry, Tombstone
@@ -34,7 +34,7 @@ from .journal import Journal
 from .stamp import Stamp
 from .vector import VersionVector
 
-__all__ = ["LWWMap", "Moved", "never"]
+__all__ = ["LWWMap", "Moved", "Share", "never"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -53,6 +53,15 @@ class Moved(NamedTuple):
     position: int
     node: str
     time: int
+
+
+class Share(NamedTuple):
+    """How many entries bear the stamps of one node."""
+
+    live: int
+    tombstones: int
+    permanent: int
+    """Those under permanent keys, among both."""
 
 
 class LWWMap(Mapping[K, V], Generic[K, V]):
@@ -75,6 +84,7 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
     """
 
     __slots__ = (
+        "_buried",
         "_context",
         "_entries",
         "_held",
@@ -101,6 +111,8 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         # How many entries each node's stamps hold, and the latest time among them (an upper bound).
         self._held: dict[str, int] = {}
         self._latest: dict[str, int] = {}
+        # How many of them are tombstones.
+        self._buried: dict[str, int] = {}
         # The permanent keys that each node's stamps hold: they keep its context item.
         self._lasting: dict[str, set[K]] = {}
         # A lower bound on the times of the collectable entries; None where there are none.
@@ -162,6 +174,21 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
     def tombstones(self) -> int:
         """How many deleted keys are still remembered."""
         return self._tombstones
+
+    @property
+    def nodes(self) -> Collection[str]:
+        """The nodes that the context names: a view, where `context` is a copy."""
+        return self._context.keys()
+
+    @property
+    def writers(self) -> Collection[str]:
+        """The nodes whose stamps any entries here bear."""
+        return self._held.keys()
+
+    def share(self, node: str) -> Share:
+        """Return how many of the entries here bear a node's stamps, in O(1)."""
+        buried, lasting = self._buried.get(node, 0), self._lasting.get(node, ())
+        return Share(self._held.get(node, 0) - buried, buried, len(lasting))
 
     @property
     def position(self) -> int:
@@ -324,7 +351,9 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         self._entries[entry.key] = entry
         self._held[node] = self._held.get(node, 0) + 1
         self._latest[node] = max(self._latest.get(node, 0), time)
-        self._tombstones += entry.value is TOMBSTONE
+        if entry.value is TOMBSTONE:
+            self._tombstones += 1
+            self._buried[node] = self._buried.get(node, 0) + 1
         if self._permanent(entry.key):
             self._lasting.setdefault(node, set()).add(entry.key)
         elif self._oldest is None or time < self._oldest:
@@ -337,7 +366,11 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
 
     def _release(self, entry: Entry[K, V]) -> None:
         node = entry.stamp.node
-        self._tombstones -= entry.value is TOMBSTONE
+        if entry.value is TOMBSTONE:
+            self._tombstones -= 1
+            self._buried[node] -= 1
+            if not self._buried[node]:
+                del self._buried[node]
         self._held[node] -= 1
         if not self._held[node]:
             del self._held[node], self._latest[node]
@@ -386,7 +419,7 @@ def _wins(entry: Entry[K, V], rival: Entry[K, V] | None) -> bool:
         return True
     if entry.stamp == rival.stamp and entry.value != rival.value:
         raise ConflictingStamp(
-            f"{entry.stamp} was used for two writes of {entry.key!r}: {rival.value!r} and "
-            f"{entry.value!r}; every process needs a node id of its own"
+            f"{entry.stamp} was used for two writes of {entry.key!r:.80}: {rival.value!r:.200} and "
+            f"{entry.value!r:.200}; every process needs a node id of its own"
         )
     return False
