@@ -201,7 +201,8 @@ class LeaseTable:
 
     def _displacer(self, node: str, latest: dict[str, _Held | None]) -> str | None:
         held = self._held.get(node)
-        rival = latest.get(held.lease.name) if held is not None and held.lease.name else None
+        name = None if held is None else held.lease.name
+        rival = None if name is None else latest.get(name)
         if held is None or rival is None or rival.seniority <= held.seniority:
             return None
         return rival.lease.node

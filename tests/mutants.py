@@ -277,13 +277,15 @@ MUTANTS = (
         "\n"
         "    def _displacer(self, node: str, latest: dict[str, _Held | None]) -> str | None:\n"
         "        held = self._held.get(node)\n"
-        "        rival = latest.get(held.lease.name) if held is not None and held.lease.name else None\n"
+        "        name = None if held is None else held.lease.name\n"
+        "        rival = None if name is None else latest.get(name)\n"
         "        if held is None or rival is None or rival.seniority <= held.seniority:\n",
         "        return min(bearers, key=lambda held: held.seniority, default=None)\n"
         "\n"
         "    def _displacer(self, node: str, latest: dict[str, _Held | None]) -> str | None:\n"
         "        held = self._held.get(node)\n"
-        "        rival = latest.get(held.lease.name) if held is not None and held.lease.name else None\n"
+        "        name = None if held is None else held.lease.name\n"
+        "        rival = None if name is None else latest.get(name)\n"
         "        if held is None or rival is None or rival.seniority >= held.seniority:\n",
         "tests/property/test_leases.py::test_the_table_agrees_with_a_naive_one",
         CLUSTERS + "test_clusters_converge",

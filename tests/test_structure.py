@@ -137,7 +137,8 @@ def test_statistics_are_shown_to_the_last_link() -> None:
     statistics = Statistics(
         id=A, services=1, entries=2, tombstones=3, nodes=4,
         links=(LinkStatistics(LINK.status, dialled=True, traffic=Traffic(5, 6, 7, 8, 9)),),
-        bytes_sent=10, bytes_received=11, subscribers=12, lag=13, merged=14, refused={Refusal.CLOCK: 15},
+        bytes_sent=10, bytes_received=11, subscribers=12, lag=13, merged=14,
+        refused={Refusal.CLOCK: 15},
         paused=1.5, displaced_by=None,
     )  # fmt: skip
     shown = as_json(statistics)
