@@ -258,8 +258,8 @@ def table(page: str, heading: str) -> dict[str, tuple[str, ...]]:
     """Return the rows of the table under a heading, by their first cell."""
     _, _, rest = read(page).partition(f"{heading}\n")
     rows = [line for line in rest.partition("\n#")[0].splitlines() if line.startswith("| `")]
-    cells = [tuple(cell.strip() for cell in row.strip("|").split(" | ")) for row in rows]
-    return {first.strip("` "): others for first, *others in cells}
+    cells = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
+    return {first.strip("` "): tuple(others) for first, *others in cells}
 
 
 @pytest.mark.parametrize("group", [manifest.Limits, manifest.Timeouts])
