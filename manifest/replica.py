@@ -251,7 +251,7 @@ class Replica:
         return self._put(entry)
 
     def _collect(self) -> None:
-        # Collecting scans the map, so it is done when a hundredth of the retention has passed.
+        # Horizons are told to everyone, so there is one for each hundredth of the retention.
         horizon = from_milliseconds(max(0, to_milliseconds(self.clock.now()) - self._retention))
         if horizon - self.map.horizon >= from_milliseconds(self._retention // 100):
             self._apply(self.map.prune(horizon))

@@ -565,6 +565,24 @@ def test_a_peer_that_only_talks_makes_one_stretch(bench: Bench) -> None:
     assert len(protocol._theirs) == _STRETCHES
 
 
+def test_a_horizon_costs_what_it_collects(bench: Bench) -> None:
+    """A peer that raises it again and again, each time over one entry, makes nobody scan the map."""
+    site = bench.open()
+    protocol = greeted(bench, site)
+    for number in range(20):
+        site.replica.write(f"k{number}", record())
+    least = from_milliseconds(START - 3_600_000)
+    raised = [
+        gossip(base=least + number + 1, horizon=least + number, nodes=[NODE], frees=[["x", 0, 0]])
+        for number in range(100)
+    ]
+    few = calls(lambda: outcome(protocol, *raised[:50]))
+    for number in range(5000):
+        site.replica.write(f"more{number}", record())
+    assert calls(lambda: outcome(protocol, *raised[50:])) < 1.5 * few
+    assert site.replica.map.horizon == least + 99
+
+
 async def test_tiny_messages_leave_others_their_turn(autojump_clock: MockClock) -> None:
     """Thousands of them in one read are not taken in at one go, and all of them are taken in."""
     network = SimulatedNetwork()
