@@ -566,7 +566,7 @@ def test_a_peer_that_only_talks_makes_one_stretch(bench: Bench) -> None:
 
 
 def test_a_horizon_costs_what_it_collects(bench: Bench) -> None:
-    """A peer that raises it again and again, each time over one entry, makes nobody scan the map."""
+    """A peer that raises it again and again, each time over one entry, has nobody scan the map."""
     site = bench.open()
     protocol = greeted(bench, site)
     for number in range(20):
