@@ -63,7 +63,9 @@ FIELDS: dict[str, Any] = {
     "writes": [[1, 0, 0, 0, 0, 80, b"\x80"]],
     "frees": [["k", 0, 0]],
     "marks": [[0, -T, 0]],
-    "leases": [[0, 0, 1000, 0, "name"]],
+    "leases": [[0, 0, 1000, 500, 0, "name"]],
+    "prunes": [0],
+    "grafts": [0],
 }
 """A message with one of everything."""
 
@@ -152,7 +154,7 @@ def test_no_text_is_anything_but_unicode(bench: Bench, text: bytes) -> None:
         gossip(**{**FIELDS, "roles": [mark]}),
         gossip(**{**FIELDS, "addresses": [mark]}),
         gossip(**{**FIELDS, "frees": [[mark, 0, 0]]}),
-        gossip(**{**FIELDS, "leases": [[0, 0, 1, 0, mark]]}),
+        gossip(**{**FIELDS, "leases": [[0, 0, 1, 1, 0, mark]]}),
         gossip(**{**FIELDS, "writes": [[1, 0, 0, 0, 0, 80, pack({mark: [mark]})]]}),
         b"B" + pack({"code": "x", "reason": mark}),
         b"H" + pack({"cluster": mark}),
@@ -201,7 +203,7 @@ REFUSED: dict[str, tuple[Callable[[Site], bytes], Refusal]] = {
     "too many words": (lambda _: gossip(roles=["a"] * (MAX_ROWS + 1)), Refusal.FRAME_ROWS),
     "too many rows altogether": (
         lambda _: gossip(
-            nodes=[NODE], frees=[[n, 0, 0] for n in range(MAX_ROWS)], leases=[[0, 0, 0]]
+            nodes=[NODE], frees=[[n, 0, 0] for n in range(MAX_ROWS)], leases=[[0, 0, 0, 0]]
         ),
         Refusal.FRAME_ROWS,
     ),
@@ -381,7 +383,7 @@ def test_stamps_of_another_decade_change_nothing(bench: Bench) -> None:
         base = from_milliseconds(START + offset)
         protocol = greeted(bench, hub)
         payload = gossip(
-            base=base, nodes=[NODE], frees=[[key, 0, 0], ["*kept", 1, 0]], leases=[[0, 0, 9]]
+            base=base, nodes=[NODE], frees=[[key, 0, 0], ["*kept", 1, 0]], leases=[[0, 0, 9, 9]]
         )
         assert outcome(protocol, payload) is (Refusal.STAMP if offset > 0 else None)
     bench.pass_time(30)
@@ -497,9 +499,9 @@ COSTLY: dict[str, Callable[[], bytes]] = {
     ),
     "frees of what never was": lambda: gossip(nodes=[NODE], frees=[[n, 0, 0] for n in ALL]),
     "many nodes": lambda: gossip(nodes=[node(n) for n in ALL], marks=[[n, -T, 0] for n in ALL]),
-    "many leases": lambda: gossip(nodes=[node(n) for n in ALL], leases=[[n, 0, 9] for n in ALL]),
+    "many leases": lambda: gossip(nodes=[node(n) for n in ALL], leases=[[n, 0, 9, 9] for n in ALL]),
     "many leases of one name": lambda: gossip(
-        nodes=[node(n) for n in ALL], leases=[[n, 0, 9999, n - MAX_ROWS, "db-1"] for n in ALL]
+        nodes=[node(n) for n in ALL], leases=[[n, 0, 9999, 9, n - MAX_ROWS, "db-1"] for n in ALL]
     ),
     "data of nothing but lists": lambda: gossip(
         nodes=[NODE],
@@ -538,7 +540,7 @@ def test_of_the_bearers_of_a_name_the_last_born_are_kept(bench: Bench) -> None:
     protocol = greeted(bench, site)
     for births in (range(-5000, -3000), range(-3000, -1000)):
         nodes = [node(5000 + birth) for birth in births]
-        leases = [[n, 0, 60_000, birth, "db-1"] for n, birth in enumerate(births)]
+        leases = [[n, 0, 60_000, 9, birth, "db-1"] for n, birth in enumerate(births)]
         assert outcome(protocol, gossip(nodes=nodes, leases=leases)) is None
     assert len(site.replica.leases._named["db-1"]) == 256
     assert list(site.replica.leases.believed) == [site.node, node(3999)]
@@ -563,6 +565,18 @@ def test_a_peer_that_only_talks_makes_one_stretch(bench: Bench) -> None:
         site.heartbeat()
         assert outcome(protocol, gossip(nodes=[NODE], frees=[[number, number, 0]])) is None
     assert len(protocol._theirs) == _STRETCHES
+
+
+def test_who_misses_nobody_is_not_remembered(bench: Bench) -> None:
+    """What a peer asks for of nodes that nobody has heard of takes no room on its link."""
+    site = bench.open()
+    protocol = greeted(bench, site)
+    for number in range(10):
+        nodes = [node(100 * number + n) for n in range(100)]
+        message = Gossip(Delta(), (), tuple(nodes), (*nodes, site.node))
+        assert outcome(protocol, encode_message(message)) is None
+    assert list(protocol._missed) == [site.node]
+    assert protocol._pruned == {}
 
 
 def test_a_horizon_costs_what_it_collects(bench: Bench) -> None:
