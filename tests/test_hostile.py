@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import tracemalloc
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 import attrs
@@ -454,19 +453,14 @@ def test_a_session_that_is_played_again_changes_nothing(bench: Bench) -> None:
 
 def calls(work: Callable[[], object]) -> int:
     """Return how many calls of Python functions some work takes: the same on every machine."""
-    count = 0
-
-    def note(frame: FrameType, event: str, argument: Any) -> None:
-        nonlocal count
-        count += event == "call"
-
+    events: list[str] = []
     before = sys.getprofile()
-    sys.setprofile(note)
+    sys.setprofile(lambda frame, event, argument: events.append(event))
     try:
         work()
     finally:
         sys.setprofile(before)
-    return count
+    return events.count("call")
 
 
 def filled(make: Callable[[int], bytes]) -> bytes:
