@@ -133,7 +133,8 @@ def unpack_gossip(body: bytes, *, record_bytes: int) -> Gossip:
         if error.problem.startswith("Expected `array` of length <= "):
             named.refusal = Refusal.FRAME_ROWS
         raise named from error
-    count = sum(map(len, rows[rows._fields.index("writes") :]))
+    tables = (rows.writes, rows.frees, rows.marks, rows.leases, rows.prunes, rows.grafts)
+    count = sum(len(table) for table in tables)
     if count > MAX_ROWS:
         raise MalformedMessage(
             "gossip", f"it has at most {MAX_ROWS} rows, got {count}", Refusal.FRAME_ROWS

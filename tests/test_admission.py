@@ -93,6 +93,18 @@ def test_there_are_so_many_guests_from_one_address_and_no_more() -> None:
     door.greet("b")
 
 
+def test_who_leaves_makes_room_for_one() -> None:
+    """The others from its address keep the places that they have."""
+    door = admission(address_connections=2)
+    for peer in "abcd":
+        door.arrive(peer, US)
+    door.greet("a")
+    door.greet("b")
+    door.leave("a")
+    door.greet("c")
+    assert refused(door, "d")[0] is Refusal.ADDRESS_CONNECTIONS
+
+
 def test_who_leaves_leaves_nothing_behind() -> None:
     """Strangers, guests, and those that had to go: all can leave, and none is remembered."""
     door = admission(ungreeted_connections=2)
