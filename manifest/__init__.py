@@ -11,6 +11,7 @@ from .environment import Environment
 from .errors import (
     CausalGap,
     ConflictingStamp,
+    LimitReached,
     LinkError,
     LinkRefused,
     MalformedMessage,
@@ -39,6 +40,7 @@ from .network import Address, Network
 from .opening import open_manifest
 from .options import Limits, Timeouts
 from .records import Service
+from .refusals import Refusal
 from .registry import Manifest
 from .statistics import LinkStatistics, Statistics
 from .structure import to_json
@@ -59,6 +61,7 @@ __all__ = [
     "FreeReason",
     "Freed",
     "Heartbeat",
+    "LimitReached",
     "Limits",
     "Link",
     "LinkError",
@@ -74,6 +77,7 @@ __all__ = [
     "ManifestInternalError",
     "Network",
     "NotOwner",
+    "Refusal",
     "Registered",
     "Service",
     "ServiceNotFound",

@@ -12,16 +12,20 @@ before the peer is judged.
 from __future__ import annotations
 
 import math
+from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
+from .admission import Admission
 from .environment import Environment
-from .errors import LinkError, LinkRefused, ManifestError
+from .errors import LinkError, LinkRefused, ManifestError, refusal_of
 from .events import Event
 from .messages import Bye, Gossip, Hello, Synced
 from .network import Stream
 from .protocol import LinkProtocol, Traffic
+from .refusals import Refusal
 from .replica import Replica
 
 if TYPE_CHECKING:
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "Hub"]
 
 _CHUNK = 64 * 1024
+_TURN = 4 * 1024
+"""How much is looked at before others have their turn: it may be a thousand tiny messages."""
 _PARTING = 1.0
 """Seconds for the peer to take the last word and hang up."""
 
@@ -39,8 +45,10 @@ class Hub(Protocol):
 
     replica: Replica
     environment: Environment
-    refused: int
-    """How many connections ended because of what the peer sent or was."""
+    refused: Counter[Refusal]
+    """How many connections this side refused or dropped, and why."""
+    admission: Admission[SupervisedLink]
+    """Which of the peers that connected are let in."""
     said: dict[str, str]
     """What the log said last about whom, numbers apart, so that attempts do not repeat it."""
 
@@ -70,7 +78,12 @@ class Connection:
         remote = hub.environment.network.remote(stream)
         # The zone of a scoped IPv6 address means something on this host alone.
         seen = remote.host.partition("%")[0]
-        self.protocol = LinkProtocol(hub.replica, seen=seen, listening=hub.listening)
+        self.protocol = LinkProtocol(
+            hub.replica,
+            seen=seen,
+            listening=hub.listening,
+            admit=_welcome if link.dialled else partial(hub.admission.greet, link),
+        )
         self._awake = trio.Event()
         self._idle = trio.Event()
         self._ended = trio.Event()
@@ -99,6 +112,20 @@ class Connection:
         self._end = self._end or LinkError(f"closed by this side: {reason}")
         self._hurry()
         self.wake()
+
+    def drop(self, reason: LinkError) -> Exception:
+        """End it at once and without a word, unless it is ending already; return why it does."""
+        end = self._refuse(reason)
+        self._gone_by = -math.inf
+        self._look_again_within(0)
+        return end
+
+    def _refuse(self, reason: ManifestError) -> Exception:
+        """Count why this side ends it, unless it has been ended already; return why it was."""
+        if self._end is None:
+            self._end = reason
+            self._hub.refused[refusal_of(reason)] += 1
+        return self._end
 
     def _hurry(self) -> None:
         """Give the peer a second to hang up."""
@@ -141,10 +168,10 @@ class Connection:
         """Read until the connection ends, or the peer is past a deadline; return why it ended."""
         # Each turn waits or returns.
         while True:  # noqa: ASYNC913
-            deadline, complaint = self._deadline()
+            deadline, complaint, refusal = self._deadline()
             left = deadline - self._waking.now()
             if left <= 0:
-                return self._end or LinkError(complaint)
+                return self.drop(LinkError(complaint, refusal))
             # Less than a millisecond may be too little to move the event loop's clock. Deadlines
             # that move away leave the scope's behind: it then only has them looked at again.
             with trio.move_on_after(max(left, 0.001)) as self._receiving:
@@ -160,33 +187,56 @@ class Connection:
                 return self._end or _broke(error)
             if not data:
                 return self._end or LinkError("the peer hung up without a word")
-            try:
-                messages = self.protocol.receive_data(data)
-            except ManifestError as error:
-                # The Bye that says why is on its way; what arrives meanwhile is not looked at.
-                self._end = error
-                self._hub.refused += 1
-                self.part("error", str(error))
-                # What came before the fault in the same bytes has been joined.
-                self._hub.gossip(self.protocol.take_within())
-                continue
-            self._note_arrival(complete=bool(messages))
-            for message in messages:
-                if isinstance(message, Bye):
-                    return self._end or _last_words(message)
-                self._handle(message)
-            self._hub.gossip(self.protocol.take_within())
+            for start in range(0, len(data), _TURN):
+                if start:
+                    # Shielded, for what was read and not looked at would be lost.
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+                end = self._take(data[start : start + _TURN])
+                if end is not None:
+                    return end
 
-    def _deadline(self) -> tuple[float, str]:
+    def _take(self, data: bytes) -> Exception | None:
+        """Take bytes that arrived; return why the connection ended, if they end it."""
+        try:
+            messages = self.protocol.receive_data(data)
+        except ManifestError as error:
+            # The Bye that says why is on its way; what arrives meanwhile is not looked at.
+            self._refuse(error)
+            self.part("error", str(error))
+            # What came before the fault in the same bytes has been joined.
+            self._hub.gossip(self.protocol.take_within())
+            return None
+        self._note_arrival(complete=bool(messages))
+        for message in messages:
+            if isinstance(message, Bye):
+                return self._end or _last_words(message)
+            self._handle(message)
+        self._hub.gossip(self.protocol.take_within())
+        return None
+
+    def _deadline(self) -> tuple[float, str, Refusal]:
         timeouts = self._options.timeouts
         return min(
-            (self._gone_by, "the peer did not hang up"),
-            (self._greeted_by, f"no Hello from the peer within {timeouts.handshake:g} s"),
-            (self._frame_by, f"a frame was not complete within {timeouts.frame:g} s"),
-            (self._heard_by, "the peer has been silent for longer than its lease"),
+            (self._gone_by, "the peer did not hang up", Refusal.SILENCE),
+            (
+                self._greeted_by,
+                f"no Hello from the peer within {timeouts.handshake:g} s",
+                Refusal.HANDSHAKE,
+            ),
+            (
+                self._frame_by,
+                f"a frame was not complete within {timeouts.frame:g} s",
+                Refusal.FRAME,
+            ),
+            (
+                self._heard_by,
+                "the peer has been silent for longer than its lease",
+                Refusal.SILENCE,
+            ),
             (
                 self._taken_by,
                 f"the peer did not take what was sent to it within {timeouts.send:g} s",
+                Refusal.SEND,
             ),
         )
 
@@ -194,9 +244,11 @@ class Connection:
         now = self._waking.now()
         peer = self.protocol.peer
         if peer is not None:
+            # Nobody may be silent for longer than anything is remembered.
+            lease = min(peer.lease / 1000, self._options.retention)
             if self._heard_by == math.inf:
-                self._look_again_within(peer.lease / 1000)
-            self._heard_by = now + peer.lease / 1000
+                self._look_again_within(lease)
+            self._heard_by = now + lease
         if not self.protocol.partial:
             self._frame_by = math.inf
         elif complete or self._frame_by == math.inf:
@@ -248,6 +300,10 @@ class Connection:
             self._look_again_within(timeout)
             await self._stream.send_all(data)
             self._taken_by = math.inf
+
+
+def _welcome() -> None:
+    """Admit whom this side dialled itself."""
 
 
 def _broke(error: trio.BrokenResourceError) -> LinkError:

@@ -7,10 +7,12 @@ an exception: it reads them in the link's status, in `Disconnected.reason` and i
 from __future__ import annotations
 
 from .crdt.errors import CausalGap, ConflictingStamp, ManifestError
+from .refusals import Refusal
 
 __all__ = [
     "CausalGap",
     "ConflictingStamp",
+    "LimitReached",
     "LinkError",
     "LinkRefused",
     "MalformedMessage",
@@ -18,6 +20,7 @@ __all__ = [
     "ManifestInternalError",
     "NotOwner",
     "ServiceNotFound",
+    "refusal_of",
 ]
 
 
@@ -29,12 +32,23 @@ class NotOwner(ManifestError):
     """A service was to be freed or written that belongs to another manifest."""
 
 
+class LimitReached(ManifestError):
+    """This manifest holds as much as it may, so that nothing was registered: see `Limits`."""
+
+
 class ServiceNotFound(ManifestError, LookupError):
     """No visible service matches the query."""
 
 
 class LinkError(ManifestError):
-    """What ends a link: the peer, or the way to it, did something that this side cannot accept."""
+    """What ends a link: the peer, or the way to it, did something that this side cannot accept.
+
+    `refusal` is what it is counted as where this side ended the link.
+    """
+
+    def __init__(self, message: str, refusal: Refusal = Refusal.PROTOCOL) -> None:
+        super().__init__(message)
+        self.refusal = refusal
 
 
 class LinkRefused(LinkError):
@@ -47,7 +61,22 @@ class MalformedMessage(LinkError):
     `path` names the place in the message, `problem` what is wrong there.
     """
 
-    def __init__(self, path: str, problem: str) -> None:
-        super().__init__(f"{path}: {problem}")
+    def __init__(self, path: str, problem: str, refusal: Refusal = Refusal.MALFORMED) -> None:
+        super().__init__(f"{path}: {problem}", refusal)
         self.path = path
         self.problem = problem
+
+    def at(self, path: str) -> MalformedMessage:
+        """Return the same fault at another path: that of the whole message."""
+        return MalformedMessage(path, self.problem, self.refusal)
+
+
+def refusal_of(error: ManifestError) -> Refusal:
+    """Return what a link that this error ended is counted as."""
+    match error:
+        case LinkError(refusal=refusal):
+            return refusal
+        case CausalGap():
+            return Refusal.GAP
+        case _:
+            return Refusal.CONFLICT

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 
 import trio
 
+from .admission import Admission
 from .environment import Environment
+from .errors import LinkError
 from .events import Closed, Displaced, Event, Freed, Registered, Updated
 from .link import SupervisedLink
 from .listener import Listener
@@ -20,6 +23,7 @@ from .network import Address
 from .options import Options
 from .protocol import Traffic
 from .records import Service, check_address
+from .refusals import Refusal
 from .registrations import ADDRESS_BYTES, Registrations
 from .replica import Replica
 from .statistics import LinkStatistics, Statistics
@@ -40,7 +44,8 @@ class Exchange:
         self.subscriptions: dict[Subscription, None] = {}
         self.links: dict[SupervisedLink, None] = {}
         self.listeners: dict[Listener, None] = {}
-        self.refused = 0
+        self.refused: Counter[Refusal] = Counter()
+        self.admission: Admission[SupervisedLink] = Admission(options.limits)
         self.said: dict[str, str] = {}
         self.changed = trio.Event()
         """Set, and replaced, when there may be a service for whoever waits for one."""
@@ -97,8 +102,12 @@ class Exchange:
             return
         self._waiting.deadline = math.inf
         for link in self.links:
-            if link.connection is not None and link.connection.protocol.has_news:
-                link.connection.wake()
+            connection = link.connection
+            # Who has not said Hello is sent nothing; there may be many of them.
+            if connection is None or connection.protocol.peer is None:
+                continue
+            if connection.protocol.has_news:
+                connection.wake()
 
     async def relay(self) -> None:
         """Have the links carry what has waited for long enough, again and again, until cancelled.
@@ -129,6 +138,21 @@ class Exchange:
             return
         self.registrations.fill_in(host)
 
+    def admit(self, link: SupervisedLink, host: str) -> None:
+        """Give a place to who has just connected, and drop another for it if it takes that."""
+        self._turn_away(self.admission.arrive(link, host))
+
+    def make_room(self) -> None:
+        """Drop somebody who has not said Hello: the system has no descriptor for a connection."""
+        self.refused[Refusal.DESCRIPTORS] += 1
+        self._turn_away(self.admission.spare())
+
+    def _turn_away(self, link: SupervisedLink | None) -> None:
+        if link is not None and link.connection is not None:
+            link.connection.drop(
+                LinkError("no Hello yet, and its place was needed", Refusal.UNGREETED)
+            )
+
     def new_link(self, address: Address, *, dialled: bool) -> SupervisedLink:
         """Return a link that is among those of this manifest until it is forgotten."""
         link = SupervisedLink(self, address, dialled=dialled)
@@ -138,6 +162,7 @@ class Exchange:
     def forget_link(self, link: SupervisedLink) -> None:
         """Take a link off that has ended; what it carried stays counted."""
         del self.links[link]
+        self.admission.leave(link)
         self._past += link.traffic
 
     def pick(self, found: dict[str, Service]) -> Service:
@@ -168,7 +193,7 @@ class Exchange:
             subscribers=len(self.subscriptions),
             lag=max((len(each) for each in self.subscriptions), default=0),
             merged=sum(each.merged for each in self.subscriptions),
-            refused=self.refused,
+            refused=dict(self.refused),
             paused=replica.waking.paused,
             displaced_by=None if replica.leases.believes(replica.node) else self._displaced_by,
         )

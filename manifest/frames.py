@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .errors import MalformedMessage
+from .refusals import Refusal
 
 __all__ = ["HEADER_BYTES", "FrameReader", "frame"]
 
@@ -56,7 +57,9 @@ class FrameReader:
                 length = int.from_bytes(self._buffer[start : start + HEADER_BYTES], "big")
                 if not 0 < length <= self.limit:
                     raise MalformedMessage(
-                        "frame", f"its length must be 1 to {self.limit} bytes, got {length}"
+                        "frame",
+                        f"its length must be 1 to {self.limit} bytes, got {length}",
+                        Refusal.FRAME_BYTES,
                     )
                 end = start + HEADER_BYTES + length
                 if len(self._buffer) < end:

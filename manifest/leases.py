@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import attrs
 
@@ -28,6 +28,8 @@ from .messages import Lease
 
 __all__ = ["LeaseTable", "Turn"]
 
+_BEARERS = 256
+"""How many nodes of one name are rivals for it at a time."""
 _SHARE = 2
 """Each relay takes one in so many parts of the patience that is left."""
 _OVERDUE = 3
@@ -76,6 +78,8 @@ class LeaseTable:
         self._named: dict[str, dict[str, None]] = {}
         self._believed: dict[str, None] = {}
         self._unsettled: dict[str, None] = {}
+        # The names whose bearers are to be judged with them.
+        self._contested: dict[str, None] = {}
         self._forgotten = 0
 
     def believes(self, node: str) -> bool:
@@ -86,6 +90,11 @@ class LeaseTable:
     def believed(self) -> tuple[str, ...]:
         """The nodes that are believed, as of the last `settle`."""
         return tuple(self._believed)
+
+    @property
+    def nodes(self) -> Collection[str]:
+        """The nodes whose leases are held, run out or not."""
+        return self._held.keys()
 
     def hold_for_ever(self, lease: Lease) -> None:
         """Enter the lease of the node itself, which never lapses while it runs."""
@@ -164,9 +173,13 @@ class LeaseTable:
             node = heapq.heappop(self._deadlines)[1]
             self._held[node].queued = math.inf
             self._unsettle(node)
+        # Once for each name: many bearers of one may have been heard of.
+        latest = {name: self._latest_of(name, now) for name in self._contested}
+        for name in self._contested:
+            self._unsettled.update(self._named.get(name, {}))
         turns: list[Turn] = []
         for node in self._unsettled:
-            displaced_by = self._displacer(node, now)
+            displaced_by = self._displacer(node, latest)
             believed = self._runs(node, now) and displaced_by is None
             if believed and node not in self._believed:
                 self._believed[node] = None
@@ -177,7 +190,10 @@ class LeaseTable:
         for node in self._unsettled:
             if not self._runs(node, now):
                 self._unname(node)
+        for name in self._contested:
+            self._trim(name)
         self._unsettled.clear()
+        self._contested.clear()
         return turns
 
     def forget(self, horizon: int) -> None:
@@ -215,7 +231,7 @@ class LeaseTable:
         self._unsettled[node] = None
         name = self._held[node].lease.name
         if name is not None:
-            self._unsettled.update(self._named.get(name, {}))
+            self._contested[name] = None
 
     def _is_more_of(self, held: Lease, lease: Lease) -> bool:
         """Tell whether a lease only goes on with one that is believed, and so turns nobody."""
@@ -234,14 +250,26 @@ class LeaseTable:
         held = self._held.get(node)
         return held is not None and held.deadline > now
 
-    def _displacer(self, node: str, now: float) -> str | None:
+    def _latest_of(self, name: str, now: float) -> _Held | None:
+        """Return the latest-born of those bearers of a name whose leases run."""
+        bearers = [self._held[node] for node in self._named.get(name, ()) if self._runs(node, now)]
+        return max(bearers, key=lambda held: held.seniority, default=None)
+
+    def _displacer(self, node: str, latest: dict[str, _Held | None]) -> str | None:
         held = self._held.get(node)
-        if held is None or held.lease.name is None:
+        name = None if held is None else held.lease.name
+        rival = None if name is None else latest.get(name)
+        if held is None or rival is None or rival.seniority <= held.seniority:
             return None
-        rivals = [
-            self._held[rival]
-            for rival in self._named.get(held.lease.name, ())
-            if self._runs(rival, now)
-        ]
-        latest = max(rivals, key=lambda rival: rival.seniority, default=held)
-        return latest.lease.node if latest.seniority > held.seniority else None
+        return rival.lease.node
+
+    def _trim(self, name: str) -> None:
+        """Keep those bearers of a name that were born last, so that judging them costs little.
+
+        An earlier one is heard of again at its next heartbeat, should it outlive them all.
+        """
+        bearers = self._named.get(name, {})
+        if len(bearers) > _BEARERS:
+            by_birth = sorted(bearers, key=lambda node: self._held[node].seniority)
+            for node in by_birth[:-_BEARERS]:
+                self._unname(node)

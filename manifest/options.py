@@ -18,6 +18,8 @@ __all__ = ["Advertised", "Limits", "Options", "Timeouts", "parse_advertise"]
 
 _LEAST_SECONDS, _MOST_SECONDS = 0.001, 1e9
 _MAX_NAME_BYTES = 100
+_BESIDE_RECORD = 512
+"""What a frame has besides a single record, at the most."""
 
 _HOST_AND_PORT = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*))(?::([0-9]{1,5}))?")
 
@@ -74,20 +76,53 @@ def _instance_of(kind: type) -> Any:
     return check
 
 
+def _default_frame(limits: Limits) -> int:
+    # What is wrong is reported by its own validator, which runs later.
+    right = type(limits.record_bytes) is int
+    return max(128 * 1024, limits.record_bytes + _BESIDE_RECORD) if right else 128 * 1024
+
+
 @attrs.frozen(kw_only=True)
 class Limits:
-    """How large things may be, in bytes. A peer that goes beyond them is dropped."""
+    """How large things may be, in bytes, and how many of them there may be.
+
+    A peer that goes beyond them is dropped, and counted in `Statistics.refused`. What this manifest
+    registers is held to them before it is written: that is `LimitReached`, and a ValueError for a
+    record that is too large. docs/limits.md has the whole story.
+    """
 
     record_bytes: int = attrs.field(default=16 * 1024, validator=_count(256))
     """The largest record: id, role, address and data together. The same in the whole cluster."""
-    frame_bytes: int = attrs.field(default=1024 * 1024, validator=_count(1024))
-    """The largest frame that is accepted; at least `record_bytes` + 512."""
+    frame_bytes: int = attrs.field(
+        default=attrs.Factory(_default_frame, takes_self=True), validator=_count(1024)
+    )
+    """The largest frame that is accepted; at least `record_bytes` + 512.
+
+    128 KiB, or what a record needs where that is more. Nobody sends more than 64 KiB at a time,
+    unless a single record takes it.
+    """
+    owners: int = attrs.field(default=20_000, validator=_count(1))
+    """Nodes that are known, this one included: those that wrote or lived within the retention."""
+    entries: int = attrs.field(default=5_000_000, validator=_count(1))
+    """Records and tombstones, all owners together."""
+    owner_records: int = attrs.field(default=100_000, validator=_count(1))
+    """Records of one owner."""
+    owner_tombstones: int = attrs.field(default=1_000_000, validator=_count(1))
+    """Tombstones of one owner; it frees one such number of services within the retention."""
+    owner_persistent: int = attrs.field(default=10_000, validator=_count(1))
+    """Persistent records of one owner, those that it freed included: they are never collected."""
+    connections: int = attrs.field(default=1000, validator=_count(1))
+    """Accepted connections whose peers have said Hello."""
+    address_connections: int = attrs.field(default=500, validator=_count(1))
+    """Those among them that come from one address."""
+    ungreeted_connections: int = attrs.field(default=100, validator=_count(1))
+    """Accepted connections, beside these, whose peers have not said Hello yet."""
 
     def __attrs_post_init__(self) -> None:
-        if self.frame_bytes < self.record_bytes + 512:
+        if self.frame_bytes < self.record_bytes + _BESIDE_RECORD:
             raise ValueError(
                 "frame_bytes must hold a record: at least record_bytes + 512 = "
-                f"{self.record_bytes + 512}, got {self.frame_bytes}"
+                f"{self.record_bytes + _BESIDE_RECORD}, got {self.frame_bytes}"
             )
 
 

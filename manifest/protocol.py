@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 import attrs
@@ -40,6 +40,7 @@ from .errors import LinkError, LinkRefused, ManifestError
 from .frames import HEADER_BYTES, FrameReader, frame
 from .messages import Bye, Gossip, Hello, Message, Synced
 from .packing import GossipPacker
+from .refusals import Refusal
 from .replica import Replica
 from .wire import PROTOCOL, decode_message, encode_message
 
@@ -50,6 +51,10 @@ HELLO_BYTES = 64 * 1024
 
 _PART_BYTES = 64 * 1024
 """How much is packed at a time, however large frames may be: neither end is to block for long."""
+
+_STRETCHES = 1000
+"""How many stretches of the journal are remembered as a peer's own; what it sent in older ones may
+go back to it, which costs no more than that."""
 
 _REASON_BYTES = 700
 """How much of a reason is sent: a whole Bye fits the smallest frame that a peer may ask for."""
@@ -75,9 +80,16 @@ class LinkProtocol:
     """One side of one connection."""
 
     def __init__(
-        self, replica: Replica, *, seen: str | None = None, listening: str | None = None
+        self,
+        replica: Replica,
+        *,
+        seen: str | None = None,
+        listening: str | None = None,
+        admit: Callable[[], None] = lambda: None,
     ) -> None:
+        """`admit` raises `LinkRefused` where there is no place for a peer that has said Hello."""
         self._replica = replica
+        self._admit = admit
         # Who has not said Hello gets no larger buffer than that takes.
         self._frames = FrameReader(HELLO_BYTES)
         self._queued: list[bytes] = []
@@ -87,7 +99,7 @@ class LinkProtocol:
         # What the peer has reflected, as far as this side knows.
         self._known: dict[str, int] = {}
         # Stretches of the journal that this peer's own messages made.
-        self._theirs: deque[tuple[int, int]] = deque()
+        self._theirs: deque[tuple[int, int]] = deque(maxlen=_STRETCHES)
         # Nodes whose heartbeats this connection is spared, in both directions; and which of them
         # the peer is to be told of, that they are, or are not any more.
         self._pruned: dict[str, None] = {}
@@ -165,7 +177,10 @@ class LinkProtocol:
         self.traffic.entries_received += joined.entries
         self.traffic.entries_redundant += len(gossip.delta.entries) - joined.entries
         if joined.last > joined.first:
-            self._theirs.append((joined.first, joined.last))
+            # A peer that only talks makes one stretch, however many messages it sends.
+            goes_on = self._theirs and self._theirs[-1][1] == joined.first
+            first = self._theirs.pop()[0] if goes_on else joined.first
+            self._theirs.append((first, joined.last))
         known = self._known
         for node, time in gossip.delta.until.items():
             if time > known.get(node, 0):
@@ -197,8 +212,10 @@ class LinkProtocol:
             self._prune(node)
         for node in gossip.grafts:
             self._pruned.pop(node, None)
-            self._missed[node] = None
-            self._within = 0.0
+            # Of a node that nobody has heard of there is nothing to send, nor to remember.
+            if node in self._replica.map.nodes:
+                self._missed[node] = None
+                self._within = 0.0
 
     def _prune(self, node: str) -> None:
         if node != self._replica.node and node in self._known:
@@ -225,31 +242,36 @@ class LinkProtocol:
         """Refuse a peer that this side cannot share a registry with."""
         replica, options = self._replica, self._replica.options
         if hello.node == replica.node:
-            raise LinkRefused(f"this address is the manifest itself, {hello.node}")
+            raise LinkRefused(f"this address is the manifest itself, {hello.node}", Refusal.ITSELF)
         if hello.oldest > PROTOCOL or hello.protocol < PROTOCOL:
             raise LinkRefused(
                 f"no common protocol: {replica.node} speaks version {PROTOCOL}, {hello.node} "
-                f"speaks {hello.oldest} to {hello.protocol}; upgrade the older of the two"
+                f"speaks {hello.oldest} to {hello.protocol}; upgrade the older of the two",
+                Refusal.VERSION,
             )
         if hello.cluster != options.cluster:
             raise LinkRefused(
                 f'different clusters: {replica.node} is of "{options.cluster}", {hello.node} of '
-                f'"{hello.cluster}"; open both with one cluster='
+                f'"{hello.cluster}"; open both with one cluster=',
+                Refusal.CLUSTER,
             )
         mine, theirs = int(options.retention * 1000), hello.retention
         if mine != theirs:
             raise LinkRefused(
                 f"retention must be the same in the whole cluster: {mine / 1000:.15g} s at "
                 f"{replica.node}, {theirs / 1000:.15g} s at {hello.node}; open both with one "
-                "retention="
+                "retention=",
+                Refusal.SETTINGS,
             )
         mine, theirs = options.limits.record_bytes, hello.record_bytes
         if mine != theirs:
             raise LinkRefused(
                 f"record_bytes must be the same in the whole cluster: {mine} at {replica.node}, "
-                f"{theirs} at {hello.node}; open both with one limits="
+                f"{theirs} at {hello.node}; open both with one limits=",
+                Refusal.SETTINGS,
             )
         self._check_clock(hello)
+        self._admit()
 
     def _check_clock(self, hello: Hello) -> None:
         replica, physical = self._replica, self._replica.physical
@@ -261,7 +283,8 @@ class LinkProtocol:
             raise LinkRefused(
                 f"clocks are {abs(mine - hello.clock) / 1000:.1f} s apart and may be "
                 f"{limit / 1000:g} s: {_time(mine)} at {replica.node}, {_time(hello.clock)} at "
-                f"{hello.node}; set both machines' clocks (NTP)"
+                f"{hello.node}; set both machines' clocks (NTP)",
+                Refusal.CLOCK,
             )
         # The peer and this machine's wall clock agree: what is wrong is the anchor.
         if hello.clock < mine:
@@ -271,7 +294,8 @@ class LinkProtocol:
             raise LinkRefused(
                 f"the wall clock at {replica.node} was set back while it ran, to {_time(wall)}, "
                 f"and its writes bear times up to {ahead / 1000:.1f} s later, which {hello.node} "
-                f"cannot accept; open {replica.node} anew"
+                f"cannot accept; open {replica.node} anew",
+                Refusal.CLOCK,
             )
         replica.anchor()
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import attrs
 
+from .bounds import check_registration
 from .crdt import Stamp
 from .errors import NotOwner
 from .options import Options
@@ -31,7 +32,7 @@ class Registrations:
         """This host's, once it is known."""
         self._replica = replica
         self._told = told
-        self._record_bytes = options.limits.record_bytes
+        self._limits = options.limits
         self._ids = 0
         self._waiting: dict[str, Record] = {}
         """What is not there yet, by key."""
@@ -42,7 +43,8 @@ class Registrations:
         """Register a record, with this host's address where it has none.
 
         Where that is not known yet, it `waits` or is registered without. ValueError where it is too
-        large, `NotOwner` for an id that is bound to another manifest.
+        large, `LimitReached` where there are too many, `NotOwner` for an id that is bound to
+        another manifest.
         """
         key = key_of(self._new_id() if id is None else check_id(id), persistent=persistent)
         if owner_of(key) not in (None, self._replica.node):
@@ -53,11 +55,19 @@ class Registrations:
             record = attrs.evolve(record, address=self.address)
         addressless = record.address is None
         # Whatever the address turns out to be, there must be room for it.
-        size, limit = record.size(key) + addressless * ADDRESS_BYTES, self._record_bytes
+        size, limit = record.size(key) + addressless * ADDRESS_BYTES, self._limits.record_bytes
         if size > limit:
             raise ValueError(
                 f"a service has at most {limit} bytes (id, role, address and data together), got "
                 f"{size}: keep large things elsewhere and register where"
+            )
+        if key not in self._waiting:
+            check_registration(
+                self._limits,
+                self._replica.map,
+                self._replica.node,
+                key,
+                waiting=len(self._waiting),
             )
         self._forget_what_waits(key)
         if addressless and waits:

@@ -127,7 +127,8 @@ class Manifest:
         is made that this manifest alone can write. Registering an id anew replaces all that was
         said of it: what is left out is not kept. `persistent` services outlive their owner.
         ValueError for anything malformed or too large, `NotOwner` for an id that is bound to
-        another manifest.
+        another manifest, `LimitReached` where this manifest has registered, or freed, as many as
+        `Limits` allows.
         """
         self._tasks.check_open()
         check_flag(persistent, "persistent")

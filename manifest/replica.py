@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 
 import attrs
 
+from .bounds import check_arrival
 from .crdt import Change, Entry, HybridClock, LWWMap, Stamp, from_milliseconds, to_milliseconds
 from .errors import LinkError
 from .events import Displaced, Event, FreeReason
@@ -26,6 +27,7 @@ from .leases import LeaseTable
 from .messages import Gossip, Lease
 from .options import Options
 from .records import Record, Service, is_persistent
+from .refusals import Refusal
 from .timekeeping import PhysicalClock, WakingClock
 from .view import View
 
@@ -140,12 +142,13 @@ class Replica:
     def accept(self, gossip: Gossip) -> Joined:
         """Join what a peer sent, or raise and change nothing.
 
-        `LinkError` where it claims what cannot be; `CausalGap` and `ConflictingStamp` as
-        `LWWMap.join` raises them.
+        `LinkError` where it claims what cannot be, `LinkRefused` where it is too much; `CausalGap`
+        and `ConflictingStamp` as `LWWMap.join` raises them.
         """
         latest = _latest(gossip)
         self._check_times(latest, gossip.delta.horizon)
         self._check_not_mine(gossip)
+        check_arrival(self.options.limits, self.map, self.leases.nodes, gossip)
         first, horizon = self.map.position, self.map.horizon
         changes = self.map.join(gossip.delta)
         last = self.map.position
@@ -173,7 +176,8 @@ class Replica:
             ahead = (to_milliseconds(latest) - now) / 1000
             raise LinkError(
                 f"a stamp lies {ahead:.1f} s ahead of this node's clock, and the limit is "
-                f"{self._skew / 1000:g} s: compare the clocks of the machines in this cluster"
+                f"{self._skew / 1000:g} s: compare the clocks of the machines in this cluster",
+                Refusal.STAMP,
             )
         # None at all is 0, and fine where clocks have not counted a whole retention since 1970.
         if horizon and horizon >= limit - from_milliseconds(self._retention):
@@ -181,7 +185,8 @@ class Replica:
                 f"a horizon lies {(now - to_milliseconds(horizon)) / 1000:.1f} s behind this "
                 f"node's clock, and retention less the clock limit is "
                 f"{(self._retention - self._skew) / 1000:g} s: it would collect what is not due; "
-                "compare the clocks of the machines in this cluster"
+                "compare the clocks of the machines in this cluster",
+                Refusal.HORIZON,
             )
 
     def _check_not_mine(self, gossip: Gossip) -> None:
@@ -195,7 +200,8 @@ class Replica:
         if claimed > mine:
             raise LinkError(
                 f"it brings writes of this node, {self.node}, that this node never made: another "
-                "process uses its id, or forges it"
+                "process uses its id, or forges it",
+                Refusal.IDENTITY,
             )
 
     def _notice(self, changes: Iterable[Change[str, Record]]) -> list[str]:
@@ -259,7 +265,7 @@ class Replica:
         return self._put(entry)
 
     def _collect(self) -> None:
-        # Collecting scans the map, so it is done when a hundredth of the retention has passed.
+        # Horizons are told to everyone, so there is one for each hundredth of the retention.
         horizon = from_milliseconds(max(0, to_milliseconds(self.clock.now()) - self._retention))
         if horizon - self.map.horizon >= from_milliseconds(self._retention // 100):
             self._apply(self.map.prune(horizon))

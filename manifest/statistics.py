@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import attrs
 
 from .link import LinkStatus
 from .protocol import Traffic
+from .refusals import Refusal
 
 __all__ = ["LinkStatistics", "Statistics"]
 
@@ -40,8 +43,11 @@ class Statistics:
     """Events that wait to be read by the slowest subscriber."""
     merged: int
     """Events that were merged because a subscriber lagged, all present subscribers together."""
-    refused: int
-    """Connections that ended because of what the peer sent or was, since opening."""
+    refused: Mapping[Refusal, int]
+    """Connections that this side refused or dropped since opening, by reason; none for none.
+
+    A `Refusal` is a short text, such as "clock".
+    """
     paused: float
     """Seconds in which this process did not run, since opening."""
     displaced_by: str | None

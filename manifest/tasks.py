@@ -10,6 +10,7 @@ from __future__ import annotations
 import trio
 
 from . import __version__
+from .accepting import accept_for_ever
 from .errors import ManifestError
 from .events import Closed, Heartbeat
 from .exchange import Exchange
@@ -134,7 +135,9 @@ class Tasks:
     @trio.lowlevel.enable_ki_protection
     async def _serve(self, stream: Stream) -> None:
         hub = self._hub
-        link = hub.new_link(hub.environment.network.remote(stream), dialled=False)
+        remote = hub.environment.network.remote(stream)
+        link = hub.new_link(remote, dialled=False)
+        hub.admit(link, remote.host)
         try:
             await link.serve(stream)
         finally:
@@ -186,7 +189,11 @@ class Tasks:
     async def _accept(self, listener: Listener, sockets: list[trio.abc.Listener[Stream]]) -> None:
         try:
             with self._accepting[listener]:
-                await trio.serve_listeners(self._serve, sockets, handler_nursery=self._nursery)
+                async with trio.open_nursery() as nursery:
+                    for each in sockets:
+                        nursery.start_soon(
+                            accept_for_ever, each, self._nursery, self._serve, self._hub.make_room
+                        )
         finally:
             self._stop_listening(listener)
             del self._accepting[listener]

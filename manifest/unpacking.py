@@ -14,14 +14,15 @@ from typing import NamedTuple, TypeVar
 from .codec import (
     EMPTY_DATA,
     MAX_INT,
+    MAX_ROWS,
     Count,
     Digits,
     Name,
     Port,
     Positive,
     Rows,
+    check_data,
     decoder,
-    unpack_data,
 )
 from .crdt import TOMBSTONE, Delta, Entry, Stamp, VersionVector
 from .errors import MalformedMessage
@@ -37,6 +38,7 @@ from .records import (
     owner_of,
     parse_role,
 )
+from .refusals import Refusal
 
 __all__ = ["check_printable", "unpack_gossip"]
 
@@ -127,7 +129,16 @@ def unpack_gossip(body: bytes, *, record_bytes: int) -> Gossip:
     try:
         rows = _decode_rows(body)
     except MalformedMessage as error:
-        raise MalformedMessage(_named(error.path), error.problem) from error
+        named = error.at(_named(error.path))
+        if error.problem.startswith("Expected `array` of length <= "):
+            named.refusal = Refusal.FRAME_ROWS
+        raise named from error
+    tables = (rows.writes, rows.frees, rows.marks, rows.leases, rows.prunes, rows.grafts)
+    count = sum(len(table) for table in tables)
+    if count > MAX_ROWS:
+        raise MalformedMessage(
+            "gossip", f"it has at most {MAX_ROWS} rows, got {count}", Refusal.FRAME_ROWS
+        )
     return _Unpacking(rows, record_bytes).gossip()
 
 
@@ -173,8 +184,7 @@ class _Unpacking:
             for row in rows:
                 done.append(unpack(row))  # noqa: PERF401  # its length is the place of a fault
         except MalformedMessage as fault:
-            path = f"gossip.{name}[{len(done)}].{fault.path}"
-            raise MalformedMessage(path, fault.problem) from fault
+            raise fault.at(f"gossip.{name}[{len(done)}].{fault.path}") from fault
         return done
 
     def check_words(self, table: str, words: Iterable[str], check: Callable[[str], object]) -> None:
@@ -206,7 +216,7 @@ class _Unpacking:
         if len(data) > self.ample:
             self.check_size(key, record)
         if data not in self.checked_data:
-            unpack_data(data)
+            check_data(data)
             self.checked_data.add(data)
         # What Stamp(time, node) does as well, in two thirds of the time.
         return Entry(key, tuple.__new__(Stamp, (time, node)), record)
@@ -272,14 +282,18 @@ class _Unpacking:
             raise MalformedMessage("key", str(error)) from error
         owner = writer_of(key)
         if owner is not None and owner != node:
-            raise MalformedMessage("key", f"{key} is {owner}'s alone to write, not {node}'s")
+            raise MalformedMessage(
+                "key", f"{key} is {owner}'s alone to write, not {node}'s", Refusal.FORGED
+            )
         return key
 
     def check_size(self, key: str, record: Record) -> None:
         size = record.size(key)
         if size > self.record_bytes:
             raise MalformedMessage(
-                "data", f"a record has at most {self.record_bytes} bytes, got {size}"
+                "data",
+                f"a record has at most {self.record_bytes} bytes, got {size}",
+                Refusal.RECORD_BYTES,
             )
 
 

@@ -138,8 +138,12 @@ MUTANTS = (
     _of(
         "tombstones collected earlier than live entries",
         LWWMAP,
-        "            if entry.stamp.time <= self._horizon:\n",
-        "            if entry.is_tombstone or entry.stamp.time <= self._horizon:\n",
+        "        dropped: list[Entry[K, V]] = []\n",
+        "        dropped = [entry for entry in self._entries.values() if entry.is_tombstone]\n"
+        "        dropped = [entry for entry in dropped if not self._permanent(entry.key)]\n"
+        "        for entry in dropped:\n"
+        "            del self._entries[entry.key]\n"
+        "            self._release(entry)\n",
         CRDT + "test_collection_commutes_with_merging",
         CRDT + "test_replicas_keep_their_promises_and_agree",
     ),
@@ -148,8 +152,14 @@ MUTANTS = (
         (
             Edit(
                 LWWMAP,
-                "            if entry.stamp.time <= self._horizon:\n",
-                "            if self._receipts[entry.key] <= self._horizon:\n",
+                "            heappush(self._due, (time, self._position, entry.key))\n",
+                "            received = self._receipts[entry.key]\n"
+                "            heappush(self._due, (received, self._position, entry.key))\n",
+            ),
+            Edit(
+                LWWMAP,
+                "            if entry is not None and entry.stamp.time == time:\n",
+                "            if entry is not None and self._receipts[key] == time:\n",
             ),
             Edit(
                 LWWMAP,
@@ -182,8 +192,9 @@ MUTANTS = (
     _of(
         "context pruned while entries remain",
         LWWMAP,
-        "        if 0 < time <= self._horizon and not any(\n",
-        "        if 0 < time <= self._horizon and all(\n",
+        "        if 0 < time <= self._horizon and not self._lasts(node, time):\n",
+        "        lasts = node in self._lasting and not self._lasts(node, time)\n"
+        "        if 0 < time <= self._horizon and not lasts:\n",
         CRDT + "test_replicas_keep_their_promises_and_agree",
         CRDT + "test_pruning_keeps_what_it_should",
         CRDT + "test_joins_associate",
@@ -301,10 +312,20 @@ MUTANTS = (
     _of(
         "of two incarnations the earlier is believed",
         LEASES,
-        "        latest = max(rivals, key=lambda rival: rival.seniority, default=held)\n"
-        "        return latest.lease.node if latest.seniority > held.seniority else None",
-        "        latest = min(rivals, key=lambda rival: rival.seniority, default=held)\n"
-        "        return latest.lease.node if latest.seniority < held.seniority else None",
+        "        return max(bearers, key=lambda held: held.seniority, default=None)\n"
+        "\n"
+        "    def _displacer(self, node: str, latest: dict[str, _Held | None]) -> str | None:\n"
+        "        held = self._held.get(node)\n"
+        "        name = None if held is None else held.lease.name\n"
+        "        rival = None if name is None else latest.get(name)\n"
+        "        if held is None or rival is None or rival.seniority <= held.seniority:\n",
+        "        return min(bearers, key=lambda held: held.seniority, default=None)\n"
+        "\n"
+        "    def _displacer(self, node: str, latest: dict[str, _Held | None]) -> str | None:\n"
+        "        held = self._held.get(node)\n"
+        "        name = None if held is None else held.lease.name\n"
+        "        rival = None if name is None else latest.get(name)\n"
+        "        if held is None or rival is None or rival.seniority >= held.seniority:\n",
         "tests/property/test_leases.py::test_the_table_agrees_with_a_naive_one",
         CLUSTERS + "test_clusters_converge",
     ),

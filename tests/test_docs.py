@@ -23,9 +23,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
+
+import manifest
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 60
@@ -249,6 +252,31 @@ def anchors(page: str) -> set[str]:
             name = re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
             found[name] = found.get(name, -1) + 1
     return {f"{name}-{n}" if n else name for name, last in found.items() for n in range(last + 1)}
+
+
+def table(page: str, heading: str) -> dict[str, tuple[str, ...]]:
+    """Return the rows of the table under a heading, by their first cell."""
+    _, _, rest = read(page).partition(f"{heading}\n")
+    rows = [line for line in rest.partition("\n#")[0].splitlines() if line.startswith("| `")]
+    cells = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
+    return {first.strip("` "): tuple(others) for first, *others in cells}
+
+
+@pytest.mark.parametrize("group", [manifest.Limits, manifest.Timeouts])
+def test_every_limit_has_a_row_with_its_default(group: Any) -> None:
+    """docs/limits.md names each field of `Limits` and `Timeouts`, in order, and what it is."""
+    rows = table("docs/limits.md", f"### `{group.__name__}`")
+    defaults = {field.name: str(getattr(group(), field.name)) for field in attrs.fields(group)}
+    assert {name: cells[0] for name, cells in rows.items()} == defaults
+    assert list(rows) == list(defaults)
+
+
+def test_every_refusal_has_a_row() -> None:
+    """docs/limits.md has each word that refusals are counted under, in order, and no other."""
+    words = list(table("docs/limits.md", "## What is counted"))
+    assert words == [refusal.value for refusal in manifest.Refusal]
+    named = set(re.findall(r"\(`(\w+)`(?:, `(\w+)`)?\)", read("docs/limits.md")))
+    assert {word for pair in named for word in pair if word} <= set(words)
 
 
 PAGE = """\

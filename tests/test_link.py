@@ -201,7 +201,7 @@ async def test_another_cluster_is_refused_on_both_sides(
         assert link.status.state is LinkState.REFUSED
         assert len(dials) < 60
         assert max(later - earlier for earlier, later in pairwise(dials)) > 5
-        assert a.statistics().refused == len(dials) == b.statistics().refused
+        assert a.statistics().refused == {"cluster": len(dials)} == b.statistics().refused
         # Nobody was ever met, so nobody connected and nobody was lost.
         kinds = {type(await anext(events)) for _ in range(len(events))}
         assert kinds == {manifest.Registered, manifest.Heartbeat}
@@ -632,6 +632,7 @@ async def test_a_silent_peer_is_dropped_after_its_lease(
         gone = await state_of(link, LinkState.CLOSED)
         assert 5 <= gone <= 7.1
         assert link.status.reason == "the peer has been silent for longer than its lease"
+        assert a.statistics().refused == {"silence": 1}
         network.heal()
         await until(lambda: a.links and a.links[0].status.state is LinkState.SYNCED, within=4.5)
 
@@ -653,6 +654,7 @@ async def test_a_peer_that_never_reads_is_dropped(autojump_clock: MockClock) -> 
         assert link._connection.traffic.bytes_sent < 10_000 + 64 * 1024
         assert 0 < await state_of(link, LinkState.CLOSED) < 3
         assert reason_of(link) == "the peer did not take what was sent to it within 10 s"
+        assert a.statistics().refused == {"send": 1}
         assert not network.host(A).ends
 
 
@@ -712,6 +714,7 @@ async def test_a_handshake_has_an_absolute_deadline(
         assert link._connection is not None
         await trio.sleep_until(10.1)
         assert reason_of(link) == "no Hello from the peer within 10 s"
+        assert a.statistics().refused == {"handshake": 1}
         assert [type(await anext(events)) for _ in range(len(events))] == [
             manifest.Registered, manifest.Heartbeat
         ]  # fmt: skip
@@ -732,6 +735,7 @@ async def test_a_frame_has_an_absolute_deadline(autojump_clock: MockClock) -> No
         assert link._connection is not None
         await trio.sleep_until(30.1)
         assert reason_of(link) == "a frame was not complete within 30 s"
+        assert a.statistics().refused == {"frame": 1}
         assert len(a.services()) == 1
 
 
@@ -816,7 +820,7 @@ async def test_a_peer_that_breaks_a_rule_is_told_which(autojump_clock: MockClock
         await puppet.end.aclose()
         await state_of(link, LinkState.CLOSED)
         assert reason_of(link) == bye.reason
-        assert a.statistics().refused == 1
+        assert a.statistics().refused == {"malformed": 1}
 
 
 async def test_what_came_before_the_fault_goes_on_to_others(autojump_clock: MockClock) -> None:

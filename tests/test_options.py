@@ -20,6 +20,10 @@ NO_WORDS: tuple[Any, ...] = (
     "", " ", "a b", "a\tb", "a\n", "\x00", "\x1b[31m", "\x7f", "\x9b", "a\xa0b", "a\u2003b",
     "a\u2028", "\u202eab", "\u200b", "\ufeff", "\ud800", "x" * 101, "ö" * 51, 5, True, b"a", ["a"],
 )  # fmt: skip
+COUNTED = (
+    "owners", "entries", "owner_records", "owner_tombstones", "owner_persistent", "connections",
+    "address_connections", "ungreeted_connections",
+)  # fmt: skip
 NO_COUNTS: tuple[Any, ...] = (
     None, True, 0, -1, 1.0, 2048.0, math.nan, "2048", 2**31, 10**400, []
 )  # fmt: skip
@@ -85,6 +89,7 @@ def test_a_name_may_be_missing_and_a_cluster_may_not() -> None:
     [
         *(("record_bytes", 256, value) for value in (*NO_COUNTS, 255)),
         *(("frame_bytes", 1024, value) for value in (*NO_COUNTS, 1023)),
+        *((limit, 1, value) for limit in COUNTED for value in NO_COUNTS),
     ],
     ids=repr,
 )
@@ -105,7 +110,9 @@ def test_a_frame_must_hold_a_record() -> None:
     ):
         Limits(record_bytes=1024, frame_bytes=1535)
     with pytest.raises(ValueError, match=r"= 1049088, got 1048576$"):
-        Limits(record_bytes=2**20)
+        Limits(record_bytes=2**20, frame_bytes=2**20)
+    assert Limits(record_bytes=2**20).frame_bytes == 2**20 + 512
+    assert Limits().frame_bytes == Limits(record_bytes=256).frame_bytes == 128 * 1024
 
 
 def test_the_least_and_the_most_are_taken() -> None:

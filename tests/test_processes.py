@@ -256,6 +256,6 @@ async def test_a_peer_whose_clock_is_off_is_refused_on_both_sides() -> None:
         assert right.id in status["reason"]
         assert wrong.id in status["reason"]
         assert "NTP" in status["reason"]
-        assert (await right.ask("statistics"))["refused"] >= 1
-        assert (await wrong.ask("statistics"))["refused"] >= 1
+        assert (await right.ask("statistics"))["refused"]["clock"] >= 1
+        assert (await wrong.ask("statistics"))["refused"]["clock"] >= 1
         assert await right.ask("services") == []

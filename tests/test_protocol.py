@@ -66,7 +66,7 @@ def test_both_sides_say_hello_at_once_and_nothing_else_before_they_have_heard_it
             clock=START + 250,
             retention=3_600_000,
             record_bytes=16 * 1024,
-            frame_bytes=1024 * 1024,
+            frame_bytes=128 * 1024,
             lease=10_000,
             name="one",
             listening="here:3100",
@@ -1051,12 +1051,12 @@ def test_before_hello_nothing_larger_than_a_hello_is_taken_in(bench: Bench) -> N
     protocol = LinkProtocol(site.replica)
     greeting = hello(site)
     protocol.receive_data(
-        len(greeting).to_bytes(4, "big") + greeting + (1024 * 1024).to_bytes(4, "big")
+        len(greeting).to_bytes(4, "big") + greeting + (128 * 1024).to_bytes(4, "big")
     )
     assert protocol.partial
     protocol = LinkProtocol(site.replica)
-    data = len(greeting).to_bytes(4, "big") + greeting + (1024 * 1024 + 1).to_bytes(4, "big")
-    with pytest.raises(MalformedMessage, match=f"1 to {1024 * 1024} bytes"):
+    data = len(greeting).to_bytes(4, "big") + greeting + (128 * 1024 + 1).to_bytes(4, "big")
+    with pytest.raises(MalformedMessage, match=f"1 to {128 * 1024} bytes"):
         protocol.receive_data(data)
 
 

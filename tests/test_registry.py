@@ -299,7 +299,7 @@ def test_cancelling_at_any_step_leaves_nothing_behind(capacity: float) -> None:
             assert trio.lowlevel.current_statistics().tasks_living == tasks
             assert (roles(b), b.links, len(b.services())) == ([], (), 1)
             # Nothing that arrived was malformed, and nothing that was sent.
-            assert b.statistics().refused == 0
+            assert b.statistics().refused == {}
         assert not network.ends
         return scope.cancelled_caught, cancel.steps
 
@@ -1693,7 +1693,7 @@ async def test_statistics(autojump_clock: MockClock) -> None:
         assert mine.nodes == theirs.nodes == 2
         assert mine.bytes_sent == theirs.bytes_received > 0
         assert mine.bytes_received == theirs.bytes_sent > 0
-        assert (mine.subscribers, mine.lag, mine.merged, mine.refused) == (0, 0, 0, 0)
+        assert (mine.subscribers, mine.lag, mine.merged, mine.refused) == (0, 0, 0, {})
         assert (mine.paused, mine.displaced_by) == (0.0, None)
         (link,) = theirs.links
         assert (link.dialled, link.status.state) == (True, LinkState.SYNCED)

@@ -26,6 +26,7 @@ from manifest.events import (
 from manifest.link import LinkState, LinkStatus
 from manifest.network import Address
 from manifest.protocol import Traffic
+from manifest.refusals import Refusal
 from manifest.statistics import LinkStatistics, Statistics
 from manifest.structure import GivenRole, structure_role, to_json
 from tests.samples import A, B, a_link, a_service
@@ -136,7 +137,8 @@ def test_statistics_are_shown_to_the_last_link() -> None:
     statistics = Statistics(
         id=A, services=1, entries=2, tombstones=3, nodes=4,
         links=(LinkStatistics(LINK.status, dialled=True, traffic=Traffic(5, 6, 7, 8, 9)),),
-        bytes_sent=10, bytes_received=11, subscribers=12, lag=13, merged=14, refused=15,
+        bytes_sent=10, bytes_received=11, subscribers=12, lag=13, merged=14,
+        refused={Refusal.CLOCK: 15},
         paused=1.5, displaced_by=None,
     )  # fmt: skip
     shown = as_json(statistics)
@@ -152,6 +154,8 @@ def test_statistics_are_shown_to_the_last_link() -> None:
         }
     ]  # fmt: skip
     assert (shown["paused"], shown["displaced_by"]) == (1.5, None)
+    assert shown["refused"] == {"clock": 15}
+    assert [type(word) for word in shown["refused"]] == [str]
 
 
 def test_where_a_listener_listens_is_host_and_port() -> None:

@@ -22,10 +22,10 @@ WORLD = (
     "selectors", "signal", "socket", "ssl", "subprocess", "threading", "time", "trio", "uuid",
 )  # fmt: skip
 PURE = (
-    "backoff.py", "codec.py", "crdt/", "errors.py", "events.py", "frames.py", "leases.py",
-    "messages.py", "options.py", "packing.py", "protocol.py", "query.py", "ranges.py", "records.py",
-    "registrations.py", "replica.py", "timekeeping.py", "unpacking.py", "versions.py", "view.py",
-    "wire.py",
+    "admission.py", "backoff.py", "bounds.py", "codec.py", "crdt/", "errors.py", "events.py",
+    "frames.py", "leases.py", "messages.py", "options.py", "packing.py", "protocol.py", "query.py",
+    "ranges.py", "records.py", "refusals.py", "registrations.py", "replica.py", "timekeeping.py",
+    "unpacking.py", "versions.py", "view.py", "wire.py",
 )  # fmt: skip
 
 

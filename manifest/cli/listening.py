@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import click
 import trio
 
-from manifest.events import Accepted, Connected, Disconnected, Displaced, Synced
+from manifest.events import Accepted, Connected, Disconnected, Displaced, Heartbeat, Synced
 from manifest.network import Address
+from manifest.refusals import Refusal
 from manifest.structure import to_json
 
 from .arguments import PORT, checked, each_checked, parse_host, parse_peer
@@ -106,7 +108,16 @@ async def _listen(
         async with trio.open_nursery() as nursery:
             for peer in peers:
                 nursery.start_soon(tell_if_absent, manifest.connect(peer.port, peer.host), timeout)
+            told: Mapping[Refusal, int] = {}
             async for event in events:
                 match event:
                     case Accepted() | Connected() | Synced() | Disconnected() | Displaced():
                         await output.event(event)
+                    case Heartbeat() if told != (refused := manifest.statistics().refused):
+                        # Whoever never said Hello is no event, and there may be thousands of them.
+                        told = refused
+                        counts = {word.value: count for word, count in told.items()}
+                        about = ", ".join(f"{word} {count}" for word, count in counts.items())
+                        await output.fact("refused", f"so far: {about}", {"refused": counts})
+                    case _:
+                        pass

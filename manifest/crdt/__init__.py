@@ -6,7 +6,7 @@ Pure: no Trio, no I/O, no wall clock, no randomness, no import from the rest of 
 from .clock import HybridClock
 from .entry import TOMBSTONE, Change, Delta, Entry
 from .errors import CausalGap, ConflictingStamp, ManifestError
-from .lwwmap import LWWMap, Moved, never
+from .lwwmap import LWWMap, Moved, Share, never
 from .stamp import COUNTER_BITS, Stamp, from_milliseconds, to_milliseconds
 from .vector import VersionVector
 
@@ -22,6 +22,7 @@ __all__ = [
     "LWWMap",
     "ManifestError",
     "Moved",
+    "Share",
     "Stamp",
     "VersionVector",
     "from_milliseconds",

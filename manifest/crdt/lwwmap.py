@@ -25,9 +25,10 @@ This package imports the standard library and attrs. It has no clock, no randomn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from heapq import heapify, heappop, heappush
 from types import MappingProxyType
-from typing import Generic, NamedTuple, TypeVar, cast
+from typing import Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from .entry import TOMBSTONE, Change, Delta, Entry, Tombstone
 from .errors import CausalGap, ConflictingStamp
@@ -35,12 +36,18 @@ from .journal import Journal
 from .stamp import Stamp
 from .vector import VersionVector
 
-__all__ = ["LWWMap", "Moved", "never"]
+__all__ = ["LWWMap", "Moved", "Share", "never"]
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 _NOTHING: Mapping[str, int] = VersionVector()
+
+_Due: TypeAlias = tuple[int, int, K]
+"""When a key was written, the journal position of that, which no other has, and the key."""
+
+_SLACK = 64
+"""Superseded items that are tolerated in any case, so that small heaps are not rebuilt often."""
 
 
 def never(key: object) -> bool:
@@ -54,6 +61,15 @@ class Moved(NamedTuple):
     position: int
     node: str
     time: int
+
+
+class Share(NamedTuple):
+    """How many entries bear the stamps of one node."""
+
+    live: int
+    tombstones: int
+    permanent: int
+    """Those under permanent keys, among both."""
 
 
 class LWWMap(Mapping[K, V], Generic[K, V]):
@@ -76,7 +92,10 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
     """
 
     __slots__ = (
+        "_buried",
         "_context",
+        "_due",
+        "_earliest",
         "_entries",
         "_held",
         "_horizon",
@@ -84,7 +103,6 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         "_lasting",
         "_latest",
         "_moved",
-        "_oldest",
         "_permanent",
         "_position",
         "_tombstones",
@@ -102,10 +120,15 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         # How many entries each node's stamps hold, and the latest time among them (an upper bound).
         self._held: dict[str, int] = {}
         self._latest: dict[str, int] = {}
+        # How many of them are tombstones.
+        self._buried: dict[str, int] = {}
         # The permanent keys that each node's stamps hold: they keep its context item.
         self._lasting: dict[str, set[K]] = {}
-        # A lower bound on the times of the collectable entries; None where there are none.
-        self._oldest: int | None = None
+        # What is to be collected when the horizon comes, and per node what lasts: heaps by time, in
+        # which an entry stays that has been superseded, until it is met or they are too many. So a
+        # horizon costs what it collects, and not the size of the map, however often it is raised.
+        self._due: list[_Due[K]] = []
+        self._earliest: dict[str, list[_Due[K]]] = {}
         self._tombstones = 0
 
     # The mapping of live keys
@@ -168,6 +191,21 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
     def tombstones(self) -> int:
         """How many deleted keys are still remembered."""
         return self._tombstones
+
+    @property
+    def nodes(self) -> Collection[str]:
+        """The nodes that the context names: a view, where `context` is a copy."""
+        return self._context.keys()
+
+    @property
+    def writers(self) -> Collection[str]:
+        """The nodes whose stamps any entries here bear."""
+        return self._held.keys()
+
+    def share(self, node: str) -> Share:
+        """Return how many of the entries here bear a node's stamps, in O(1)."""
+        buried, lasting = self._buried.get(node, 0), self._lasting.get(node, ())
+        return Share(self._held.get(node, 0) - buried, buried, len(lasting))
 
     @property
     def position(self) -> int:
@@ -297,7 +335,7 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         if horizon <= self._horizon:
             return ()
         self._horizon = horizon
-        dropped = self._collect() if self._oldest is not None and self._oldest <= horizon else []
+        dropped = self._collect()
         for node in [node for node, time in self._context.items() if time <= horizon]:
             self._settle(node)
         self._journal.trim()
@@ -332,27 +370,35 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         self._entries[entry.key] = entry
         self._held[node] = self._held.get(node, 0) + 1
         self._latest[node] = max(self._latest.get(node, 0), time)
-        self._tombstones += entry.value is TOMBSTONE
-        if self._permanent(entry.key):
-            self._lasting.setdefault(node, set()).add(entry.key)
-        elif self._oldest is None or time < self._oldest:
-            self._oldest = time
+        if entry.value is TOMBSTONE:
+            self._tombstones += 1
+            self._buried[node] = self._buried.get(node, 0) + 1
         self._position += 1
         self._journal.append(self._position, entry)
+        if self._permanent(entry.key):
+            self._lasting.setdefault(node, set()).add(entry.key)
+            heappush(self._earliest.setdefault(node, []), (time, self._position, entry.key))
+        else:
+            heappush(self._due, (time, self._position, entry.key))
         if before is not None:
             self._settle(before.stamp.node)
         self._journal.trim()
+        self._trim(node)
 
     def _release(self, entry: Entry[K, V]) -> None:
         node = entry.stamp.node
-        self._tombstones -= entry.value is TOMBSTONE
+        if entry.value is TOMBSTONE:
+            self._tombstones -= 1
+            self._buried[node] -= 1
+            if not self._buried[node]:
+                del self._buried[node]
         self._held[node] -= 1
         if not self._held[node]:
             del self._held[node], self._latest[node]
         if node in self._lasting:
             self._lasting[node].discard(entry.key)
             if not self._lasting[node]:
-                del self._lasting[node]
+                del self._lasting[node], self._earliest[node]
 
     def _reflect(self, node: str, time: int) -> None:
         self._context[node] = time
@@ -367,26 +413,44 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         another order of joins it would not be here yet.
         """
         time = self._context.get(node, 0)
-        if 0 < time <= self._horizon and not any(
-            self._entries[key].stamp.time <= time for key in self._lasting.get(node, ())
-        ):
+        if 0 < time <= self._horizon and not self._lasts(node, time):
             del self._context[node], self._moved[node]
+
+    def _lasts(self, node: str, time: int) -> bool:
+        """Tell whether a node's stamps hold a permanent key at or under a time."""
+        heap = self._earliest.get(node, [])
+        while heap and not self._is_current(heap[0], node):
+            heappop(heap)
+        return bool(heap) and heap[0][0] <= time
 
     def _collect(self) -> list[Entry[K, V]]:
         dropped: list[Entry[K, V]] = []
-        oldest: int | None = None
-        for entry in self._entries.values():
-            if self._permanent(entry.key):
-                continue
-            if entry.stamp.time <= self._horizon:
+        while self._due and self._due[0][0] <= self._horizon:
+            time, _, key = heappop(self._due)
+            entry = self._entries.get(key)
+            if entry is not None and entry.stamp.time == time:
+                del self._entries[key]
+                self._release(entry)
                 dropped.append(entry)
-            elif oldest is None or entry.stamp.time < oldest:
-                oldest = entry.stamp.time
-        self._oldest = oldest
-        for entry in dropped:
-            del self._entries[entry.key]
-            self._release(entry)
         return dropped
+
+    def _is_current(self, due: _Due[K], node: str) -> bool:
+        entry = self._entries.get(due[2])
+        return entry is not None and entry.stamp == (due[0], node)
+
+    def _trim(self, node: str) -> None:
+        """Forget what was superseded once it is the majority: O(log n) per change, amortised."""
+        if len(self._due) > 2 * len(self._entries) + _SLACK:
+            self._due = [
+                (entry.stamp.time, position, entry.key)
+                for position, entry in self._journal.after(0)
+                if not self._permanent(entry.key)
+            ]
+            heapify(self._due)
+        heap = self._earliest.get(node, [])
+        if len(heap) > 2 * len(self._lasting.get(node, ())) + _SLACK:
+            self._earliest[node] = [due for due in heap if self._is_current(due, node)]
+            heapify(self._earliest[node])
 
 
 def _wins(entry: Entry[K, V], rival: Entry[K, V] | None) -> bool:
@@ -394,7 +458,7 @@ def _wins(entry: Entry[K, V], rival: Entry[K, V] | None) -> bool:
         return True
     if entry.stamp == rival.stamp and entry.value != rival.value:
         raise ConflictingStamp(
-            f"{entry.stamp} was used for two writes of {entry.key!r}: {rival.value!r} and "
-            f"{entry.value!r}; every process needs a node id of its own"
+            f"{entry.stamp} was used for two writes of {entry.key!r:.80}: {rival.value!r:.200} and "
+            f"{entry.value!r:.200}; every process needs a node id of its own"
         )
     return False

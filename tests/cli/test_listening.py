@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 
@@ -34,6 +35,22 @@ def test_listen_says_where_and_who_comes(capfd: Captured) -> None:
         listening.out.event("disconnected")
         assert listening.end(signal.SIGTERM) == 0
         assert listening.out.rest() == listening.err.rest() == []
+
+
+@pytest.mark.parametrize("form", ["--json", "--cluster=x"])
+def test_listen_tells_how_many_it_has_refused(form: str) -> None:
+    """With a heartbeat it says how many connections it refused by then, and why, if any more."""
+    with cli(
+        "listen", "--port=0", "--host=127.0.0.1", "--name=a", "--cluster=x", form,
+        "--heartbeat-interval=0.1", measured=True,
+    ) as listening:  # fmt: skip
+        said = listening.out.expect("listening")
+        found = re.search(r"127\.0\.0\.1:([0-9]+)", said)
+        assert found is not None
+        assert run(["query", f":{found[1]}", "web", "--cluster=y", "--timeout=1"]) != 0
+        told = listening.out.expect("refused")
+        assert ('"refused": {"cluster": ' if form == "--json" else "so far: cluster ") in told
+        assert listening.end(signal.SIGTERM) == 0
 
 
 def test_listen_links_with_others(registry: Registry) -> None:

@@ -48,7 +48,17 @@ def audit(replica: Any) -> None:
     for node, held in by_node.items():
         assert replica._latest[node] >= max(entry.stamp.time for entry in held)
     assert replica.tombstones == sum(entry.is_tombstone for entry in entries)
-    assert not mortal or replica._oldest <= min(mortal)
+    due = {(time, key) for time, _, key in replica._due}
+    assert due >= {
+        (entry.stamp.time, entry.key) for entry in entries if not replica._permanent(entry.key)
+    }
+    assert len(replica._due) <= 2 * len(entries) + 64 + 1
+    assert replica._earliest.keys() == replica._lasting.keys()
+    for node, heap in replica._earliest.items():
+        lasting = {(replica._entries[key].stamp.time, key) for key in replica._lasting[node]}
+        assert {(time, key) for time, _, key in heap} >= lasting
+    assert sum(replica._buried.values()) == replica.tombstones
+    assert 0 not in replica._buried.values()
     assert all(time > replica.horizon for time in mortal)
 
     assert replica._moved.keys() == replica._context.keys()

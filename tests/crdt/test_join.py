@@ -249,8 +249,8 @@ def test_the_horizon_drops_what_lies_at_or_under_it() -> None:
     """Live entries and tombstones go alike, one beyond it stays, and the changes say so."""
     replica = joined(part(put("k", 5), bury("gone", 4), put("l", 6)))
     assert replica.prune(5) == (
-        Change("k", put("k", 5), None),
         Change("gone", bury("gone", 4), None),
+        Change("k", put("k", 5), None),
     )
     assert list(replica) == ["l"]
     assert replica.tombstones == 0
@@ -266,22 +266,42 @@ def test_the_horizon_does_not_go_back(horizon: int) -> None:
     assert fields(replica) == before
 
 
-def test_pruning_looks_at_entries_only_where_one_is_due() -> None:
-    """While the oldest entry lies above the horizon, a rising horizon costs nothing for each."""
-    asked: list[str] = []
+def test_pruning_looks_at_no_entries_but_those_that_are_due() -> None:
+    """However often the horizon rises, and whatever it has collected: each is looked at once."""
+    looked_at: list[str] = []
 
-    def never_and_counted(key: str) -> bool:
-        asked.append(key)
-        return False
+    class Watched(dict[str, Any]):
+        def get(self, key: str, default: Any = None) -> Any:
+            looked_at.append(key)
+            return super().get(key, default)
 
-    replica: Map = LWWMap(never_and_counted)
+    replica: Map = LWWMap()
     replica.join(part(*(put(f"k{n}", 100 + n) for n in range(50))))
-    asked.clear()
-    for horizon in range(1, 100):
+    replica._entries = Watched(replica._entries)
+    for horizon in range(1, 110):
         replica.prune(horizon)
-    assert asked == []
-    assert len(replica.prune(109)) == 10
-    assert len(asked) == 50
+    assert looked_at == [f"k{n}" for n in range(10)]
+    assert len(replica) == 40
+
+
+def test_what_is_superseded_is_not_kept_for_collection() -> None:
+    """One key that is written ten thousand times takes no more room than it did at first."""
+    replica = joined()
+    for time in range(1, 10_000):
+        replica.set(("k", "p", "p2")[time % 3], "v", Stamp(time, "a"))
+    audit(replica)
+    assert len(replica._due) + len(replica._earliest["a"]) < 200
+
+
+def test_a_context_is_kept_by_the_earliest_of_what_lasts() -> None:
+    """Of many permanent keys, most of them beyond the context, those that were are passed over."""
+    entries = [put(f"p{n}", 10 + n) for n in range(5)]
+    replica = joined(interval(*entries, since={}, until={"a": 10}))
+    replica.prune(12)
+    assert dict(replica.context) == {"a": 10}
+    replica.join(part(put("p0", 20, "b")))
+    assert dict(replica.context) == {}
+    audit(replica)
 
 
 def test_a_map_of_permanent_keys_has_nothing_to_collect() -> None:
