@@ -11,6 +11,7 @@ that nothing can enter the registry that would fail at a later replica.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypeAlias, TypeVar
 
@@ -49,8 +50,11 @@ MAX_DEPTH = 16
 MAX_INT = 2**63 - 1
 """The greatest number outside of data, so that a signed integer of 64 bits holds each of them."""
 
-MAX_ROWS = 2**15
-"""How many rows a list in a message may have: a small frame is not to grow into a large message."""
+MAX_ROWS = 2**11
+"""How many rows a list in a message may have: a small frame is not to grow into a large message.
+
+A sender packs 64 KiB at a time, and more rows than this only where most of them are frees.
+"""
 
 EMPTY_DATA = b"\x80"
 
@@ -73,6 +77,7 @@ Rows: TypeAlias = Annotated[tuple[T, ...], msgspec.Meta(max_length=MAX_ROWS)]
 """At most `MAX_ROWS` of something."""
 
 _MIN_DATA_INT, _MAX_DATA_INT = -(2**63), 2**64 - 1
+_MAX_FLOAT = sys.float_info.max
 
 pack: Callable[[object], bytes] = msgspec.msgpack.Encoder().encode
 
@@ -107,12 +112,17 @@ def decoder(shape: type[T], name: str) -> Callable[[bytes], T]:
     return strictly
 
 
+_SEARCHED_BYTES = 16 * 1024
+
+
 def _path_of_bad_text(packed: bytes | msgspec.Raw, *, levels: int) -> str:
     """Return where in packed bytes the text is that is not UTF-8, for msgspec does not say.
 
-    It looks a few levels down and no further: each of them reads what is left once more.
+    It looks a few levels down and no further: each of them reads what is left once more. Nor does
+    it look through much, for whoever sends bad text decides what else there is to be read.
     """
-    for step, item in _items(packed) if levels else ():
+    sought = levels and len(packed) <= _SEARCHED_BYTES
+    for step, item in _items(packed) if sought else ():
         try:
             msgspec.msgpack.decode(item)
         except UnicodeDecodeError:
@@ -137,10 +147,22 @@ _decode_items = msgspec.msgpack.Decoder(list[msgspec.Raw] | dict[str, msgspec.Ra
 
 def _step(key: object) -> str:
     """Return a key as it stands in a path: `.zone`, or `['time zone']` where it is no name."""
-    return f".{key}" if isinstance(key, str) and key.isidentifier() else f"[{key!r:.80}]"
+    short = isinstance(key, str) and len(key) <= 80 and key.isidentifier()
+    return f".{key}" if short else f"[{key!r:.80}]"
+
+
+def _plain_shape() -> Any:
+    """Return the type of what is JSON-like, as deep as it may nest."""
+    # Not a number compares false, and infinities are greater than that.
+    finite = Annotated[float, msgspec.Meta(ge=-_MAX_FLOAT, le=_MAX_FLOAT)]
+    shape: Any = bool | int | finite | str | None
+    for _ in range(MAX_DEPTH - 1):
+        shape = bool | int | finite | str | list[shape] | dict[str, shape] | None
+    return dict[str, shape]
 
 
 _decode_data = decoder(dict[str, Any], "data")
+_decode_plain: Callable[[bytes], dict[str, JSON]] = decoder(_plain_shape(), "data")
 
 
 class _NotPlain(Exception):
@@ -177,12 +199,25 @@ def unpack_data(packed: bytes) -> dict[str, JSON]:
     """Return the mapping that was packed, afresh at each call. `MalformedMessage` on bad bytes."""
     if packed == EMPTY_DATA:
         return {}
-    data: dict[str, JSON] = _decode_data(packed)
     try:
-        _plain(data, 0)
+        return _decode_plain(packed)
+    except MalformedMessage as refusal:
+        raise _reason(packed, refusal) from refusal
+
+
+def _reason(packed: bytes, refusal: MalformedMessage) -> MalformedMessage:
+    """Return why data was refused, in the words in which a user would be told.
+
+    What is refused is taken apart value by value, once; what is accepted never is, for a peer
+    would have a frame of small values cost a second.
+    """
+    try:
+        _plain(_decode_data(packed), 0)
     except _NotPlain as fault:
-        raise MalformedMessage(f"data{fault.path}", fault.problem) from fault
-    return data
+        return MalformedMessage(f"data{fault.path}", fault.problem)
+    except MalformedMessage as fault:
+        return fault
+    return refusal
 
 
 def _plain(value: Any, depth: int) -> JSON:
