@@ -11,7 +11,6 @@ that nothing can enter the registry that would fail at a later replica.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypeAlias, TypeVar
 
@@ -50,11 +49,8 @@ MAX_DEPTH = 16
 MAX_INT = 2**63 - 1
 """The greatest number outside of data, so that a signed integer of 64 bits holds each of them."""
 
-MAX_ROWS = 2**11
-"""How many rows a list in a message may have: a small frame is not to grow into a large message.
-
-A sender packs 64 KiB at a time, and more rows than this only where most of them are frees.
-"""
+MAX_ROWS = 2**15
+"""How many rows a list in a message may have: a small frame is not to grow into a large message."""
 
 EMPTY_DATA = b"\x80"
 
@@ -77,7 +73,6 @@ Rows: TypeAlias = Annotated[tuple[T, ...], msgspec.Meta(max_length=MAX_ROWS)]
 """At most `MAX_ROWS` of something."""
 
 _MIN_DATA_INT, _MAX_DATA_INT = -(2**63), 2**64 - 1
-_MAX_FLOAT = sys.float_info.max
 
 pack: Callable[[object], bytes] = msgspec.msgpack.Encoder().encode
 
@@ -119,7 +114,7 @@ def _path_of_bad_text(packed: bytes | msgspec.Raw, *, levels: int) -> str:
     """Return where in packed bytes the text is that is not UTF-8, for msgspec does not say.
 
     It looks a few levels down and no further: each of them reads what is left once more. Nor does
-    it look through much, for whoever sends bad text decides what else there is to be read.
+    it look through much: whoever sends bad text decides what else there is to be read.
     """
     sought = levels and len(packed) <= _SEARCHED_BYTES
     for step, item in _items(packed) if sought else ():
@@ -151,18 +146,7 @@ def _step(key: object) -> str:
     return f".{key}" if short else f"[{key!r:.80}]"
 
 
-def _plain_shape() -> Any:
-    """Return the type of what is JSON-like, as deep as it may nest."""
-    # Not a number compares false, and infinities are greater than that.
-    finite = Annotated[float, msgspec.Meta(ge=-_MAX_FLOAT, le=_MAX_FLOAT)]
-    shape: Any = bool | int | finite | str | None
-    for _ in range(MAX_DEPTH - 1):
-        shape = bool | int | finite | str | list[shape] | dict[str, shape] | None
-    return dict[str, shape]
-
-
 _decode_data = decoder(dict[str, Any], "data")
-_decode_plain: Callable[[bytes], dict[str, JSON]] = decoder(_plain_shape(), "data")
 
 
 class _NotPlain(Exception):
@@ -199,25 +183,12 @@ def unpack_data(packed: bytes) -> dict[str, JSON]:
     """Return the mapping that was packed, afresh at each call. `MalformedMessage` on bad bytes."""
     if packed == EMPTY_DATA:
         return {}
+    data: dict[str, JSON] = _decode_data(packed)
     try:
-        return _decode_plain(packed)
-    except MalformedMessage as refusal:
-        raise _reason(packed, refusal) from refusal
-
-
-def _reason(packed: bytes, refusal: MalformedMessage) -> MalformedMessage:
-    """Return why data was refused, in the words in which a user would be told.
-
-    What is refused is taken apart value by value, once; what is accepted never is, for a peer
-    would have a frame of small values cost a second.
-    """
-    try:
-        _plain(_decode_data(packed), 0)
+        _plain(data, 0)
     except _NotPlain as fault:
-        return MalformedMessage(f"data{fault.path}", fault.problem)
-    except MalformedMessage as fault:
-        return fault
-    return refusal
+        raise MalformedMessage(f"data{fault.path}", fault.problem) from fault
+    return data
 
 
 def _plain(value: Any, depth: int) -> JSON:

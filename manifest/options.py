@@ -80,12 +80,8 @@ class Limits:
 
     record_bytes: int = attrs.field(default=16 * 1024, validator=_count(256))
     """The largest record: id, role, address and data together. The same in the whole cluster."""
-    frame_bytes: int = attrs.field(default=64 * 1024, validator=_count(1024))
-    """The largest frame that is accepted; at least `record_bytes` + 512.
-
-    A manifest sends none beyond 64 KiB unless `record_bytes` asks for it, and what a hostile frame
-    can cost grows with this.
-    """
+    frame_bytes: int = attrs.field(default=1024 * 1024, validator=_count(1024))
+    """The largest frame that is accepted; at least `record_bytes` + 512."""
 
     def __attrs_post_init__(self) -> None:
         if self.frame_bytes < self.record_bytes + 512:

@@ -151,11 +151,7 @@ class LinkProtocol:
         self.traffic.entries_received += joined.entries
         self.traffic.entries_redundant += len(gossip.delta.entries) - joined.entries
         if joined.last > joined.first:
-            first = joined.first
-            # A peer that writes and never reads must not make this grow with every message.
-            if self._theirs and self._theirs[-1][1] == first:
-                first = self._theirs.pop()[0]
-            self._theirs.append((first, joined.last))
+            self._theirs.append((joined.first, joined.last))
         for node, time in gossip.delta.until.items():
             self._known[node] = max(time, self._known.get(node, 0))
 

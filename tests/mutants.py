@@ -114,8 +114,8 @@ MUTANTS = (
     _of(
         "back-propagation filter that swallows a newer stamp",
         PROTOCOL,
-        "            self._theirs.append((first, joined.last))\n",
-        "            self._theirs.append((first, joined.last + 1))\n",
+        "            self._theirs.append((joined.first, joined.last))\n",
+        "            self._theirs.append((joined.first, joined.last + 1))\n",
         LINKS + "test_linked_replicas_keep_their_promises_and_agree",
         CLUSTERS + "test_clusters_converge",
     ),

@@ -104,7 +104,7 @@ def test_a_frame_must_hold_a_record() -> None:
         ValueError, match=r"^frame_bytes must .* record_bytes \+ 512 = 1536, got 1535"
     ):
         Limits(record_bytes=1024, frame_bytes=1535)
-    with pytest.raises(ValueError, match=r"= 1049088, got 65536$"):
+    with pytest.raises(ValueError, match=r"= 1049088, got 1048576$"):
         Limits(record_bytes=2**20)
 
 

@@ -66,7 +66,7 @@ def test_both_sides_say_hello_at_once_and_nothing_else_before_they_have_heard_it
             clock=START + 250,
             retention=3_600_000,
             record_bytes=16 * 1024,
-            frame_bytes=64 * 1024,
+            frame_bytes=1024 * 1024,
             lease=10_000,
             name="one",
             listening="here:3100",
@@ -1044,7 +1044,7 @@ def test_a_bye_is_heard_at_any_time(bench: Bench) -> None:
 
 def test_before_hello_nothing_larger_than_a_hello_is_taken_in(bench: Bench) -> None:
     """The length alone is enough to be refused; once it is greeted the frame limit counts."""
-    site = bench.open(limits=Limits(frame_bytes=1024 * 1024))
+    site = bench.open()
     for size in (HELLO_BYTES + 1, 2**32 - 1):
         with pytest.raises(MalformedMessage, match=f"1 to {HELLO_BYTES} bytes"):
             LinkProtocol(site.replica).receive_data(size.to_bytes(4, "big"))

@@ -378,7 +378,7 @@ def test_wrong_data_is_refused_by_its_path(data: bytes, path: str) -> None:
         (b"G\xc0", "gossip"),
         (b"G\xdd\xff\xff\xff\xff", "gossip"),
         (b"G\x96\x01\x00\x90\x90\x90\xdd\xff\xff\xff\xff", "gossip.writes"),
-        (b"G\x96\x01\x00\x90\x90\x90\xdd\x00\x00\x08\x00", "gossip"),
+        (b"G\x96\x01\x00\x90\x90\x90\xdd\x00\x00\x80\x00", "gossip"),
         (b"G" + b"\x91" * 100_000, "gossip.base"),
         (b"G\x93\x01\x00" + b"\x91" * 100_000, "gossip.nodes[0]"),
         (rows(nodes=[ANN, "B" * 24]).replace(b"B" * 24, b"\xff" * 24), "gossip.nodes[1]"),
@@ -592,7 +592,7 @@ def test_a_message_has_a_greatest_number_of_rows() -> None:
     assert not packer.add_mark(ANN, 0, T)
     assert decode(packer.payload(horizon=0)) == gossip(*entries)
     assert encode_message(gossip(*entries)) == packer.payload(horizon=0)
-    with pytest.raises(ValueError, match="2048 rows, got 2049: send it in parts"):
+    with pytest.raises(ValueError, match="32768 rows, got 32769: send it in parts"):
         encode_message(gossip(*entries, marks={ANN: (0, T)}))
     for field in ROW:
         assert refusal(rows(**{field: [[]] * (MAX_ROWS + 1)})).path == f"gossip.{field}"

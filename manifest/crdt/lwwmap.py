@@ -386,7 +386,7 @@ def _wins(entry: Entry[K, V], rival: Entry[K, V] | None) -> bool:
         return True
     if entry.stamp == rival.stamp and entry.value != rival.value:
         raise ConflictingStamp(
-            f"{entry.stamp} was used for two writes of {entry.key!r}: {rival.value!r:.80} and "
-            f"{entry.value!r:.80}; every process needs a node id of its own"
+            f"{entry.stamp} was used for two writes of {entry.key!r}: {rival.value!r} and "
+            f"{entry.value!r}; every process needs a node id of its own"
         )
     return False
