@@ -23,7 +23,7 @@ import trio
 import manifest
 from manifest import Freed, Limits, Manifest, Timeouts
 
-__all__ = ["memory", "percentile", "raise_file_limit"]
+__all__ = ["forget_peak", "memory", "peak", "percentile", "raise_file_limit"]
 
 _STATM = Path("/proc/self/statm")
 _EVERY = 0.005
@@ -41,6 +41,18 @@ def raise_file_limit() -> int:
 def memory() -> int:
     """Return the bytes of this process that are in memory."""
     return int(_STATM.read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+
+
+def forget_peak() -> int:
+    """Begin a new peak of this process's memory; return how much there is now, in bytes."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return memory()
+
+
+def peak() -> int:
+    """Return the most memory that this process has had since then, in bytes."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return next(1024 * int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line)
 
 
 def percentile(values: list[float], share: float) -> float:

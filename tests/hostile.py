@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import resource
 import socket
 import sys
 import time
@@ -28,7 +27,7 @@ from manifest.errors import ManifestError
 from manifest.frames import frame
 from manifest.messages import Lease
 from manifest.options import Limits
-from tests.besieged import percentile, raise_file_limit
+from tests.besieged import forget_peak, peak, percentile, raise_file_limit
 from tests.crafted import crafted_frames
 from tests.cuts import cut_everywhere
 from tests.impostor import FORGED, TEN_YEARS, Impostor, now
@@ -79,7 +78,7 @@ def cost_of_a_frame(name: str, size: int) -> tuple[float, float]:
         one, other = bench.open_all(2, limits=Limits(frame_bytes=accepted))
         wire = bench.connect(one, other)
         wire.carry_hellos()
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = forget_peak()
         began = time.thread_time()
         try:
             for at in range(0, len(data), 65536):
@@ -87,8 +86,7 @@ def cost_of_a_frame(name: str, size: int) -> tuple[float, float]:
         except ManifestError:
             pass
         seconds = time.thread_time() - began
-        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        costs.append((1024 * grown, seconds))
+        costs.append((peak() - before, seconds))
     return costs[0][0], min(seconds for _, seconds in costs)
 
 
@@ -96,10 +94,11 @@ async def frames() -> list[Figure]:
     """Have crafted frames received: of 1 MiB, and as large as is accepted."""
     figures: list[Figure] = []
     largest = Limits().frame_bytes
-    for size, what in (
-        (largest, f"one hostile frame of {largest / 1024:g} KiB, the most that is accepted"),
-        (MIB, "one hostile frame of 1 MiB, to one who accepts that"),
-    ):
+    whats = {
+        MIB: "one hostile frame of 1 MiB, to one who accepts that",
+        largest: f"one hostile frame of {largest // 1024} KiB, the most that is accepted",
+    }
+    for size, what in whats.items():
         names = [name for name, _ in crafted_frames(size, record_bytes=Limits().record_bytes)]
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as pool:
