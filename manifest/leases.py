@@ -62,8 +62,6 @@ class LeaseTable:
         self._named: dict[str, dict[str, None]] = {}
         self._believed: dict[str, None] = {}
         self._unsettled: dict[str, None] = {}
-        # Names for which a lease has come or gone since the last `settle`.
-        self._contested: dict[str, None] = {}
         self._forgotten = 0
 
     def believes(self, node: str) -> bool:
@@ -118,10 +116,9 @@ class LeaseTable:
         now = self._now()
         while self.next_deadline() <= now:
             self._unsettle(heapq.heappop(self._deadlines)[1])
-        latest = self._decide_names(now)
         turns: list[Turn] = []
         for node in self._unsettled:
-            displaced_by = self._displacer(node, latest)
+            displaced_by = self._displacer(node, now)
             believed = self._runs(node, now) and displaced_by is None
             if believed and node not in self._believed:
                 self._believed[node] = None
@@ -133,7 +130,6 @@ class LeaseTable:
             if not self._runs(node, now):
                 self._unname(node)
         self._unsettled.clear()
-        self._contested.clear()
         return turns
 
     def forget(self, horizon: int) -> None:
@@ -171,7 +167,7 @@ class LeaseTable:
         self._unsettled[node] = None
         name = self._held[node].lease.name
         if name is not None:
-            self._contested[name] = None
+            self._unsettled.update(self._named.get(name, {}))
 
     def _is_current(self, deadline: float, node: str) -> bool:
         held = self._held.get(node)
@@ -181,26 +177,14 @@ class LeaseTable:
         held = self._held.get(node)
         return held is not None and held.deadline > now
 
-    def _decide_names(self, now: float) -> dict[str, _Held]:
-        """Return the latest-born of each name that is contested, and unsettle whom that concerns.
-
-        Once for each name, however many leases bear it: a peer can send any number of them.
-        """
-        latest: dict[str, _Held] = {}
-        for name in self._contested:
-            rivals = [self._held[rival] for rival in self._named.get(name, ())]
-            running = [held for held in rivals if held.deadline > now]
-            if running:
-                latest[name] = max(running, key=lambda held: held.seniority)
-                self._unsettled[latest[name].lease.node] = None
-            for held in rivals:
-                if held.lease.node in self._believed:
-                    self._unsettled[held.lease.node] = None
-        return latest
-
-    def _displacer(self, node: str, latest: dict[str, _Held]) -> str | None:
+    def _displacer(self, node: str, now: float) -> str | None:
         held = self._held.get(node)
         if held is None or held.lease.name is None:
             return None
-        rival = latest.get(held.lease.name, held)
-        return rival.lease.node if rival.seniority > held.seniority else None
+        rivals = [
+            self._held[rival]
+            for rival in self._named.get(held.lease.name, ())
+            if self._runs(rival, now)
+        ]
+        latest = max(rivals, key=lambda rival: rival.seniority, default=held)
+        return latest.lease.node if latest.seniority > held.seniority else None
