@@ -77,7 +77,7 @@ class _Watch:
         self.freed: Counter[str] = Counter()
 
     async def look(self) -> None:
-        """Look something up, again and again, as an application would: how late is the answer?"""
+        """Look something up again and again, as an application would, and note how late it is."""
         while True:
             due = time.perf_counter() + _EVERY
             await trio.sleep(_EVERY)

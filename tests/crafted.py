@@ -51,8 +51,9 @@ def _refused_early(size: int) -> Iterator[tuple[str, bytes]]:
     yield "rows that claim to be 2^32", gossip_of(pack(0), none, none, none, array([], 2**32 - 1))
     yield "nesting to the end", b"G" + b"\x91" * (size - 1)
     yield "rows without end", gossip_of(pack(0), none, none, none, array([b"\x90"] * tail))
-    yield "bad text first, lists behind", gossip_of(
-        pack(0), none, array([b"\xa1\xff", *[b"\x90"] * (tail - 2)], MAX_ROWS)
+    yield (
+        "bad text first, lists behind",
+        gossip_of(pack(0), none, array([b"\xa1\xff", *[b"\x90"] * (tail - 2)], MAX_ROWS)),
     )
     unknown = b"\xa1x" + array([b"\x90"] * tail)
     yield "a Hello with lists in an unknown field", b"H\x81" + unknown
@@ -74,8 +75,9 @@ def _full_of_rows(size: int) -> Iterator[tuple[str, bytes]]:
     )  # fmt: skip
     yield "writes of other roles and addresses each", _words(room)
     yield "frees", gossip_of(pack(0), node, none, none, none, _rows(room, lambda at: [at, at, 0]))
-    yield "frees of shared names", gossip_of(
-        pack(0), node, none, none, none, _rows(room, lambda at: [f"name-{at}", at, 0])
+    yield (
+        "frees of shared names",
+        gossip_of(pack(0), node, none, none, none, _rows(room, lambda at: [f"name-{at}", at, 0])),
     )
     nodes = NODES[: room // 60]
     marks = _rows(room, lambda at: [at, -BASE, at], len(nodes))

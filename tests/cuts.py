@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import trio
+import trio.lowlevel
 from trio.testing import MockClock
 
 from manifest import Manifest, open_manifest
@@ -22,9 +23,7 @@ def cut_everywhere(first: int = 0, step: int = 1) -> tuple[int, int, int]:
     partial = apart = tried = 0
     offset, over = first, False
     while not over:
-        whole, agreed, over = trio.run(
-            _cut_after, offset, clock=MockClock(autojump_threshold=0)
-        )
+        whole, agreed, over = trio.run(_cut_after, offset, clock=MockClock(autojump_threshold=0))
         tried += 1
         partial += not whole
         apart += not agreed
@@ -33,7 +32,7 @@ def cut_everywhere(first: int = 0, step: int = 1) -> tuple[int, int, int]:
 
 
 async def _cut_after(offset: int) -> tuple[bool, bool, bool]:
-    """Cut after so many bytes; return whether all was whole, the end right, and the session over."""
+    """Cut after so many bytes; return: all was whole, the end was right, nothing was left."""
     network = SimulatedNetwork(seed=offset)
     a, b = network.host(_A), network.host(_B)
     async with (
@@ -48,13 +47,13 @@ async def _cut_after(offset: int) -> tuple[bool, bool, bool]:
         await one.listen()
         link = other.connect(host=_A)
         while link.status.state == "dialling" and not a.ends:
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
         network.cut(_A, _B, after=offset)
         await trio.testing.wait_all_tasks_blocked()
         over = link.status.state == "synced"
         whole = _is_whole(one, other) and _is_whole(other, one)
         with trio.move_on_after(30):
-            while one.services() != other.services() or len(one.services()) != 22:
+            while one.services() != other.services() or len(one.services()) != 22:  # noqa: ASYNC110
                 await trio.sleep(0.05)
         agreed = one.services() == other.services() and len(one.services()) == 22
         return whole, agreed, over

@@ -4,7 +4,7 @@
     python -m tests.fuzz --frames 10_000_000 --jobs 2
     python -m tests.fuzz --seeds 41:42          the one batch in which something was found
 
-A seed is a batch of frames: recorded sessions (`tests/sessions.py`), changed (`tests/mutations.py`).
+A seed is a batch of frames: of recorded sessions (tests/sessions.py), changed (tests/mutations.py).
 Most are decoded and, where that goes well, joined into a replica that has heard the session and
 keeps what it takes in. In every batch some conversations are held as well: a fresh link protocol
 hears a session in which frames are changed, cut, left out, said twice or in another order, or whose
@@ -33,6 +33,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,6 @@ from manifest.replica import Replica
 from manifest.wire import decode_message, encode_message
 from tests.mutations import Parsed, mutate, parse
 from tests.sessions import Session, check_passes_on, record_sessions, visitor
-from tests.wired import Site
 
 __all__ = ["Batch", "Finding", "run_batch"]
 
@@ -343,10 +343,8 @@ def _heard_again(session: Session, heard: list[bytes], data: bytes) -> float:
 def _seconds(call: Callable[[], object]) -> float:
     """Return how much of this thread's time a call takes, whatever it refuses."""
     began = time.thread_time()
-    try:
+    with suppress(ManifestError):
         call()
-    except ManifestError:
-        pass
     return time.thread_time() - began
 
 

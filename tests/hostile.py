@@ -10,9 +10,11 @@
 from __future__ import annotations
 
 import argparse
+import array
+import fcntl
 import multiprocessing
-import socket
 import sys
+import termios
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -22,15 +24,13 @@ import attrs
 import trio
 
 import manifest
-from manifest.crdt import TOMBSTONE, from_milliseconds
 from manifest.errors import ManifestError
 from manifest.frames import frame
-from manifest.messages import Lease
 from manifest.options import Limits
 from tests.besieged import forget_peak, peak, percentile, raise_file_limit
 from tests.crafted import crafted_frames
 from tests.cuts import cut_everywhere
-from tests.impostor import FORGED, TEN_YEARS, Impostor, now
+from tests.impostor import FORGED, TEN_YEARS, Impostor
 from tests.stage import HOST, child, stage, until
 from tests.wired import Bench
 
@@ -100,9 +100,13 @@ async def frames() -> list[Figure]:
     }
     for size, what in whats.items():
         names = [name for name, _ in crafted_frames(size, record_bytes=Limits().record_bytes)]
-        context = multiprocessing.get_context("spawn")
+        # Its processes are fresh, and need not import anything again.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["tests.hostile"])
         with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as pool:
-            costs = dict(zip(names, pool.map(cost_of_a_frame, names, [size] * len(names))))
+            costs = dict(
+                zip(names, pool.map(cost_of_a_frame, names, [size] * len(names)), strict=True)
+            )
         for name, (grown, seconds) in costs.items():
             say(f"  {size:9,} B {seconds * 1000:8.1f} ms {grown / MIB:6.1f} MiB  {name}\n")
         name = max(costs, key=lambda name: costs[name][1])
@@ -161,15 +165,13 @@ async def crowd() -> list[Figure]:
 async def deaf() -> list[Figure]:
     """Have a peer greet and never read again, while much is written."""
     async with stage() as scene:
-        made = socket.socket()
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        stream = trio.SocketStream(trio.socket.from_stdlib_socket(made))
-        await stream.socket.connect((HOST, scene.port))
+        stream = await trio.open_tcp_stream(HOST, scene.port)
         impostor = Impostor()
         await stream.send_all(impostor.protocol.bytes_to_send())
         await trio.sleep(0.2)
         before = await scene.attacked.ask()
-        began, held, took = time.perf_counter(), 0, list[float]()
+        began, took = time.perf_counter(), list[float]()
+        held = most = 0
         filled: float | None = None
         while True:
             took += await scene.propagate(25, fill="x" * LOAD)
@@ -178,17 +180,22 @@ async def deaf() -> list[Figure]:
             passed = time.perf_counter() - began
             if sent is None or passed > 40:
                 break
-            if sent > held:
-                held, filled = sent, passed
+            # What has come this far, though it was not read, is held here and not there.
+            arrived = waiting_in(stream)
+            held = max(held, sent - arrived)
+            if sent > most:
+                most, filled = sent, passed
         stream.socket.close()
         lost = len(scene.lost)
         grown = (report["most_memory"] - before["memory"]) / MIB
-    say(f"  its process grew by {grown:.1f} MiB, all that was registered included\n")
+    say(
+        f"  {most / MIB:.2f} MiB were sent to it, the buffers of its own side included\n"
+        f"  the process attacked grew by {grown:.1f} MiB, all that was registered included\n"
+    )
     after = passed - (filled or 0)
     return [
         Figure(
-            "a peer that never reads, under load: sent to it and not read, kernel's buffers "
-            "included", f"{held / MIB:.2f} MiB", "at most 1 MiB", held <= MIB,
+            "a peer that never reads, under load: held for it, by the kernel as well", f"{held / MIB:.2f} MiB", "at most 1 MiB", held <= MIB,
         ),
         Figure(
             "the same: dropped after nothing more could be sent to it", f"{after:.1f} s",
@@ -197,6 +204,13 @@ async def deaf() -> list[Figure]:
         quick("the same: propagation to others, p99", percentile(took, 0.99)),
         none_of("the same: honest links lost", lost),
     ]  # fmt: skip
+
+
+def waiting_in(stream: trio.SocketStream) -> int:
+    """Return how many bytes wait to be read from a socket."""
+    count = array.array("i", [0])
+    fcntl.ioctl(stream.socket.fileno(), termios.FIONREAD, count)
+    return count[0]
 
 
 async def forgery() -> list[Figure]:
@@ -298,7 +312,7 @@ async def identity() -> list[Figure]:
     ]
 
 
-def _refusal(test: str, refused: bool) -> Figure:  # noqa: FBT001
+def _refusal(test: str, refused: bool) -> Figure:
     return Figure(test, "refused" if refused else "NOT REFUSED", "refused", refused)
 
 

@@ -93,6 +93,8 @@ class Impostor:
             "another's mark": self.gossip(until={victim: far}),
             "a horizon": self.gossip(until={self.node: here}, horizon=far),
             "another's lease": self.gossip(leases=[Lease(victim, far, 0)]),
-            "another's lease, marked": self.gossip(until={victim: far}, leases=[Lease(victim, far, 0)]),
+            "another's lease, marked": self.gossip(
+                until={victim: far}, leases=[Lease(victim, far, 0)]
+            ),
             "the birth of a name": self.gossip(until={self.node: here}, leases=[lease]),
         }

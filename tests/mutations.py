@@ -95,11 +95,13 @@ def _value(data: bytes, at: int) -> Value:
 # What takes the place of a value
 
 _INTS = (
-    b"\x00", b"\x01", b"\x7f", b"\xff", b"\xe0", b"\xcc\xff", b"\xcd\xff\xff", b"\xce\xff\xff\xff\xff",
-    b"\xcf\x7f\xff\xff\xff\xff\xff\xff\xff", b"\xcf\x80\x00\x00\x00\x00\x00\x00\x00",
-    b"\xcf\xff\xff\xff\xff\xff\xff\xff\xff", b"\xd3\x80\x00\x00\x00\x00\x00\x00\x00",
-    b"\xd3\xff\xff\xff\xff\xff\xff\xff\xff", b"\xd2\x80\x00\x00\x00", b"\xd0\x80", b"\xd1\xff\x00",
-    b"\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00", b"\xcb\x3f\xf0\x00\x00\x00\x00\x00\x00", b"\xc3", b"\xc0",
+    b"\x00", b"\x01", b"\x7f", b"\xff", b"\xe0", b"\xcc\xff", b"\xcd\xff\xff",
+    b"\xce\xff\xff\xff\xff", b"\xcf\x7f\xff\xff\xff\xff\xff\xff\xff",
+    b"\xcf\x80\x00\x00\x00\x00\x00\x00\x00", b"\xcf\xff\xff\xff\xff\xff\xff\xff\xff",
+    b"\xd3\x80\x00\x00\x00\x00\x00\x00\x00", b"\xd3\xff\xff\xff\xff\xff\xff\xff\xff",
+    b"\xd2\x80\x00\x00\x00", b"\xd0\x80", b"\xd1\xff\x00",
+    b"\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00", b"\xcb\x3f\xf0\x00\x00\x00\x00\x00\x00", b"\xc3",
+    b"\xc0",
     # Ten years, as a distance: ahead and behind.
     b"\xcf" + (315_576_000_000 << 16).to_bytes(8, "big"),
     b"\xd3" + (-(315_576_000_000 << 16)).to_bytes(8, "big", signed=True),
@@ -112,19 +114,22 @@ def _text(text: str | bytes) -> bytes:
 
 
 _TEXTS = (
-    _text(b"\xed\xa0\x80"), _text(b"\xff"), _text(b"\xc0\x80"), _text(b"\xf4\x90\x80\x80"), _text(""),
-    _text("\x00"), _text("a b"), _text("\u202e"), _text("\ufeff"), _text("é" * 200), _text("a" * 255),
-    _text("a" * 256), _text("*"), _text("**"), _text("*a"), _text("A" * 24), _text("F" * 24 + ".1"),
-    _text("*" + "F" * 24 + ".1"), _text("F" * 24 + ".01"), _text("a" * 24), _text("@"), _text("@@1.2.3"),
-    _text("web@1.2"), _text("web@" + "9" * 200 + ".0.0"), _text("web@1.2.3-" + "a." * 100 + "a"),
-    _text("::"), _text("0.0.0.0"), _text("::1"), _text("fe80::1%eth0"), _text("[::1]:80"), _text("1" * 60 + "::"),
-    _text("0:0:0:0:0:ffff:0.0.0.0"), b"\xdb\xff\xff\xff\xff", b"\xdb\x00\x01\x00\x00a", b"\xc4\x01a", b"\xa1",
+    _text(b"\xed\xa0\x80"), _text(b"\xff"), _text(b"\xc0\x80"), _text(b"\xf4\x90\x80\x80"),
+    _text(""), _text("\x00"), _text("a b"), _text("\u202e"), _text("\ufeff"), _text("é" * 200),
+    _text("a" * 255), _text("a" * 256), _text("*"), _text("**"), _text("*a"), _text("A" * 24),
+    _text("F" * 24 + ".1"), _text("*" + "F" * 24 + ".1"), _text("F" * 24 + ".01"),
+    _text("a" * 24), _text("@"), _text("@@1.2.3"), _text("web@1.2"),
+    _text("web@" + "9" * 200 + ".0.0"), _text("web@1.2.3-" + "a." * 100 + "a"), _text("::"),
+    _text("0.0.0.0"), _text("::1"), _text("fe80::1%eth0"), _text("[::1]:80"),
+    _text("1" * 60 + "::"), _text("0:0:0:0:0:ffff:0.0.0.0"), b"\xdb\xff\xff\xff\xff",
+    b"\xdb\x00\x01\x00\x00a", b"\xc4\x01a", b"\xa1",
 )  # fmt: skip
 _ANYTHING = (
     *_INTS, *_TEXTS, b"\x90", b"\x80", b"\xc0", b"\xc1", b"\xc4\x00", b"\xc4\x01\xc0",
-    b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\xc9\xff\xff\xff\xff\x05",
-    b"\xd6\xff\x00\x00\x00\x00", b"\xc7\x0c\xff" + b"\xff" * 12, b"\xd4\x05x", b"\x81\x80\x80", b"\x81\xc0\xc0",
-    b"\x91" * 20, b"\x91" * 1000, b"\x81\xa1a" * 20, b"\x81\xa1a" * 300, b"\x91" * 16 + b"\xc0",
+    b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff",
+    b"\xc9\xff\xff\xff\xff\x05", b"\xd6\xff\x00\x00\x00\x00", b"\xc7\x0c\xff" + b"\xff" * 12,
+    b"\xd4\x05x", b"\x81\x80\x80", b"\x81\xc0\xc0", b"\x91" * 20, b"\x91" * 1000,
+    b"\x81\xa1a" * 20, b"\x81\xa1a" * 300, b"\x91" * 16 + b"\xc0",
     b"\xc4\x16" + b"\x81\xa1a" + b"\x91" * 18 + b"\xc0",
     b"\xc4\x0c\x81\xa1a\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00", b"\xc4\x05\x81\xa1a\xa1\xff",
     b"\xc4\x04\x81\x01\x01\x01", b"\xc4\x03\x81\xa1a", b"\xc4\x01\x90",
@@ -148,7 +153,9 @@ def _flip_bits(draw: random.Random, parsed: Parsed, other: Parsed) -> bytes:
 def _change_bytes(draw: random.Random, parsed: Parsed, other: Parsed) -> bytes:
     data = parsed.payload
     at = int(draw.random() * len(data))
-    return data[:at] + draw.randbytes(1 + int(draw.random() * 4)) + data[at + int(draw.random() * 5) :]
+    return (
+        data[:at] + draw.randbytes(1 + int(draw.random() * 4)) + data[at + int(draw.random() * 5) :]
+    )
 
 
 def _truncate(draw: random.Random, parsed: Parsed, other: Parsed) -> bytes:
@@ -248,9 +255,9 @@ def _miscount(draw: random.Random, parsed: Parsed, other: Parsed) -> bytes:
 
 
 _MUTATIONS: tuple[Mutation, ...] = (
-    _flip_bits, _flip_bits, _change_bytes, _truncate, _extend, _splice, _splice_value, _put_anything,
-    _put_anything, _put_int, _put_int, _put_int, _put_text, _put_text, _swap, _swap, _repeat_item,
-    _drop_item, _miscount,
+    _flip_bits, _flip_bits, _change_bytes, _truncate, _extend, _splice, _splice_value,
+    _put_anything, _put_anything, _put_int, _put_int, _put_int, _put_text, _put_text, _swap,
+    _swap, _repeat_item, _drop_item, _miscount,
 )  # fmt: skip
 
 

@@ -55,7 +55,9 @@ class _Recorder(Wire):
 _Play = Callable[[Bench, Site, _Recorder], None]
 
 
-def _record(title: str, play: _Play, *, before: Callable[[Bench, Site], None] | None = None, **options: Any) -> Session:
+def _record(
+    title: str, play: _Play, *, before: Callable[[Bench, Site], None] | None = None, **options: Any
+) -> Session:
     options = {"limits": Limits(record_bytes=2048, frame_bytes=4096), **options}
     bench = Bench(now=100.0)
     speaker, hearer = bench.open_all(2, **options)
@@ -145,7 +147,7 @@ def _large_data(bench: Bench, speaker: Site, wire: _Recorder) -> None:
         deep = [deep] if level % 2 else {"in": deep}
     speaker.register(value=record(numbers=[2**64 - 1, -(2**63), 0.5, True, None] * 20, deep=deep))
     speaker.register(value=record(text="ü" * 500))
-    speaker.register(value=record(**{f"key-{n}": n for n in range(60)}))
+    speaker.register(value=record(many={f"key-{n}": n for n in range(60)}))
 
 
 def _parts(bench: Bench, speaker: Site, wire: _Recorder) -> None:
@@ -197,7 +199,9 @@ def check_passes_on(site: Site) -> None:
                 for end, data in zip(reversed(ends), said, strict=True):
                     end.receive_data(data)
             except ManifestError as error:
-                raise AssertionError(f"a fresh replica refuses what was accepted: {error}") from error
+                raise AssertionError(
+                    f"a fresh replica refuses what was accepted: {error}"
+                ) from error
         assert fresh.replica.map == site.replica.map, "a fresh replica holds something else"
         fresh.note()
     finally:

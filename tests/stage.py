@@ -104,17 +104,20 @@ class Stage:
 
     async def watch(self, task_status: trio.TaskStatus[None]) -> None:
         """Note what the honest see, until cancelled."""
-        async with self.one.events() as ones, self.other.events() as others:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._note_links, ones)
-                task_status.started()
-                async for event in others:
-                    if isinstance(event, Registered):
-                        self.came[event.service.id] = time.perf_counter()
-                    elif isinstance(event, Freed):
-                        self.gone[event.service.id] = event.reason
-                    elif isinstance(event, Disconnected):
-                        self.lost.append(event.reason)
+        async with (
+            self.one.events() as ones,
+            self.other.events() as others,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(self._note_links, ones)
+            task_status.started()
+            async for event in others:
+                if isinstance(event, Registered):
+                    self.came[event.service.id] = time.perf_counter()
+                elif isinstance(event, Freed):
+                    self.gone[event.service.id] = event.reason
+                elif isinstance(event, Disconnected):
+                    self.lost.append(event.reason)
 
     async def _note_links(self, events: AsyncIterator[manifest.Event]) -> None:
         async for event in events:
