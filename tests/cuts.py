@@ -46,13 +46,13 @@ async def _cut_after(offset: int) -> tuple[bool, bool, bool]:
             registry.register("db@1.0.0", id="shared", port=5432)
         await one.listen()
         link = other.connect(host=_A)
-        while link.status.state == "dialling" and not a.ends:
+        while link.status.state == "dialling" and not a.ends:  # noqa: ASYNC110 - whoever dials is not heard of otherwise
             await trio.lowlevel.checkpoint()
         network.cut(_A, _B, after=offset)
         await trio.testing.wait_all_tasks_blocked()
         over = link.status.state == "synced"
         whole = _is_whole(one, other) and _is_whole(other, one)
-        with trio.move_on_after(30):
+        with trio.move_on_after(30):  # noqa: ASYNC912 - it may hold at once
             while one.services() != other.services() or len(one.services()) != 22:  # noqa: ASYNC110
                 await trio.sleep(0.05)
         agreed = one.services() == other.services() and len(one.services()) == 22

@@ -90,7 +90,7 @@ def cost_of_a_frame(name: str, size: int) -> tuple[float, float]:
     return costs[0][0], min(seconds for _, seconds in costs)
 
 
-async def frames() -> list[Figure]:
+async def frames() -> list[Figure]:  # noqa: ASYNC124 - the other acts do wait
     """Have crafted frames received: of 1 MiB, and as large as is accepted."""
     figures: list[Figure] = []
     largest = Limits().frame_bytes
@@ -195,7 +195,7 @@ async def deaf() -> list[Figure]:
     after = passed - (filled or 0)
     return [
         Figure(
-            "a peer that never reads, under load: held for it, by the kernel as well", f"{held / MIB:.2f} MiB", "at most 1 MiB", held <= MIB,
+            "a peer that never reads, under load: held for it, by the kernel as well", f"{held / MIB:.2f} MiB", "at most 1 MiB", held <= MIB,  # noqa: E501
         ),
         Figure(
             "the same: dropped after nothing more could be sent to it", f"{after:.1f} s",

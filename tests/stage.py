@@ -49,7 +49,7 @@ class Child:
 
     async def hear(self) -> Any:
         """Return the next line that it says."""
-        with trio.fail_after(WITHIN):
+        with trio.fail_after(WITHIN):  # noqa: ASYNC912 - a line may be there
             while b"\n" not in self._rest:
                 data = await self._out.receive_some(65536)
                 assert data, "the process has ended"
@@ -82,7 +82,7 @@ async def child(module: str, **given: Any) -> AsyncIterator[Child]:
     try:
         yield spawned
     finally:
-        await spawned.end()
+        await spawned.end()  # noqa: ASYNC102 - shielded in there
 
 
 @attrs.define(eq=False)
@@ -134,7 +134,7 @@ class Stage:
             service = self.one.register("web@1.2.3", {"n": number, **data}, port=80)
             sent[service.id] = time.perf_counter()
             await trio.sleep(every)
-        with trio.move_on_after(5):
+        with trio.move_on_after(5):  # noqa: ASYNC912 - all may have come
             while not sent.keys() <= self.came.keys():  # noqa: ASYNC110 - however it comes
                 await trio.sleep(0.01)
         for id in sent:
@@ -162,7 +162,7 @@ class Stage:
         """
         reader = FrameReader(2**31)
         async with await trio.open_tcp_stream(HOST, self.port) as stream:
-            with trio.move_on_after(_ANSWER):
+            with trio.move_on_after(_ANSWER):  # noqa: ASYNC912 - it sends at once
                 try:
                     await stream.send_all(tape)
                     while data := await stream.receive_some():
@@ -207,6 +207,6 @@ async def stage(**options: Any) -> AsyncIterator[Stage]:
 
 async def until(holds: Callable[[], object]) -> None:
     """Wait until something holds."""
-    with trio.fail_after(WITHIN):
+    with trio.fail_after(WITHIN):  # noqa: ASYNC912 - it may hold at once
         while not holds():  # noqa: ASYNC110 - anything at all may be waited for
             await trio.sleep(0.01)
