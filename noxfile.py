@@ -86,6 +86,20 @@ def soak(session: nox.Session) -> None:
     session.run("python", "-m", "tests.soak", *session.posargs)
 
 
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Mutated frames for ten minutes, or `-- --frames 10_000_000`; writes down what was found."""
+    install(session, "test")
+    session.run("python", "-m", "tests.fuzz", *session.posargs)
+
+
+@nox.session
+def hostile(session: nox.Session) -> None:
+    """Hostile peers on real sockets. Prints a table of figures; fails where one is missed."""
+    install(session, "test")
+    session.run("python", "-m", "tests.hostile", *session.posargs)
+
+
 DIGESTS: dict[str, str] = {}
 """What `replay` found first, to compare all other Pythons of the same run of nox with."""
 

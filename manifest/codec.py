@@ -112,12 +112,17 @@ def decoder(shape: type[T], name: str) -> Callable[[bytes], T]:
     return strictly
 
 
+_SEARCHED_BYTES = 16 * 1024
+
+
 def _path_of_bad_text(packed: bytes | msgspec.Raw, *, levels: int) -> str:
     """Return where in packed bytes the text is that is not UTF-8, for msgspec does not say.
 
-    It looks a few levels down and no further: each of them reads what is left once more.
+    It looks a few levels down and no further: each of them reads what is left once more. Nor does
+    it look through much: whoever sends bad text decides what else there is to be read.
     """
-    for step, item in _items(packed) if levels else ():
+    sought = levels and len(packed) <= _SEARCHED_BYTES
+    for step, item in _items(packed) if sought else ():
         try:
             msgspec.msgpack.decode(item)
         except UnicodeDecodeError:
@@ -146,7 +151,8 @@ _decode_items = msgspec.msgpack.Decoder(
 
 def _step(key: object) -> str:
     """Return a key as it stands in a path: `.zone`, or `['time zone']` where it is no name."""
-    return f".{key}" if isinstance(key, str) and key.isidentifier() else f"[{key!r:.80}]"
+    short = isinstance(key, str) and len(key) <= 80 and key.isidentifier()
+    return f".{key}" if short else f"[{key!r:.80}]"
 
 
 _decode_data = decoder(dict[str, Any], "data")

@@ -269,3 +269,23 @@ def test_packed_data_that_is_not_json_like_is_refused(packed: bytes, path: str) 
 def test_a_key_that_comes_twice_counts_as_it_came_last() -> None:
     """Every replica reads such data alike."""
     assert unpack_data(b"\x82\xa1a\x01\xa1a\x02") == {"a": 2}
+
+
+def test_bad_text_is_not_searched_for_in_much() -> None:
+    """The place of bad text is left out where finding it would cost more than the refusal."""
+    decode = decoder(dict[str, str], "words")
+    filler = b"\xa1a\xdb" + (20_000).to_bytes(4, "big") + b"x" * 20_000
+    for packed, path in (
+        (b"\x81\xa1b\xa1\xff", "words.b"),
+        (b"\x82" + filler + b"\xa1b\xa1\xff", "words"),
+    ):
+        with pytest.raises(MalformedMessage, match="text is UTF-8") as info:
+            decode(packed)
+        assert info.value.path == path
+
+
+def test_a_path_names_no_key_at_length() -> None:
+    """A key of thousands of letters does not fill the log of whoever refuses what it stands for."""
+    with pytest.raises(MalformedMessage) as info:
+        unpack_data(pack({"k" * 5_000: float("nan")}))
+    assert len(str(info.value)) < 150
