@@ -82,15 +82,15 @@ _REASONS = {
 
 
 def explain(
-    error: ssl.SSLError, host: str | None, expires: str | None, *, established: bool
+    error: ssl.SSLError, name: str | None, expires: str | None, *, established: bool
 ) -> LinkError:
     """Return what an error of OpenSSL means for a link.
 
-    `host` is what this end dialled, if it did; `expires` is until when its certificate is valid,
+    `name` is what the peer's certificate was to be for, if anything; `expires` is until when its certificate is valid,
     where that is known. `LinkRefused` unless the connection was `established` and then broke.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
-        return LinkRefused(_what_is_wrong(error, host))
+        return LinkRefused(_what_is_wrong(error, name))
     reason = error.reason or ""
     if reason in _REASONS:
         until = f" (on {expires})" if expires and "EXPIRED" in reason else ""
@@ -101,10 +101,10 @@ def explain(
     return LinkRefused(f"the TLS handshake failed: {said}")
 
 
-def _what_is_wrong(error: ssl.SSLCertVerificationError, host: str | None) -> str:
+def _what_is_wrong(error: ssl.SSLCertVerificationError, name: str | None) -> str:
     if error.verify_code in _NAME_MISMATCH:
         return (
-            f"the peer's certificate is not for {host}: have it made for the names and addresses "
+            f"the peer's certificate is not for {name}: have it made for the names and addresses "
             "under which it is dialled, or for one name that all members bear, and say which with "
             "peer_name="
         )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import ssl
 from contextlib import suppress
 
-from .errors import LinkRefused
+from .errors import LinkError, LinkRefused
 from .explaining import SPEAKS_PLAIN, TOLD_TO_PLAIN, explain
 from .frames import frame
 from .messages import Bye
@@ -40,16 +40,17 @@ class Session:
         self.ended = False
         """Whether the peer has said that no more comes."""
         self._tls = tls
-        self._host = host
+        # The zone of a scoped IPv6 address and the dot of an absolute name are in no certificate.
+        self._name = host and (tls.peer_name or host.partition("%")[0].rstrip("."))
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        if host is None:
-            self._tls_object = tls.server.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        else:
-            # The zone of a scoped IPv6 address and the dot of an absolute name are in none.
-            name = tls.peer_name or host.partition("%")[0].rstrip(".")
-            self._tls_object = tls.client.wrap_bio(
-                self._incoming, self._outgoing, server_hostname=name
-            )
+        self._dialled = host is not None
+        context = tls.client if self._dialled else tls.server
+        self._tls_object = context.wrap_bio(
+            self._incoming,
+            self._outgoing,
+            server_side=not self._dialled,
+            server_hostname=self._name,
+        )
         self._begun = False
         self._plain = b""
         self._cleartext = bytearray()
@@ -83,9 +84,7 @@ class Session:
         except ssl.SSLWantReadError:
             return
         except ssl.SSLError as error:
-            raise explain(
-                error, self._host, self._tls.expires, established=self.established
-            ) from error
+            raise self._explained(error) from error
 
     def read(self, most: int | None) -> bytes:
         """Return cleartext, all of it or so many bytes of it; b"" where there is none."""
@@ -101,7 +100,7 @@ class Session:
         try:
             self._tls_object.write(data)
         except ssl.SSLError as error:
-            raise explain(error, self._host, self._tls.expires, established=True) from error
+            raise self._explained(error) from error
 
     def finish(self) -> None:
         """Have it ready to be sent that no more comes; cleartext may still arrive."""
@@ -125,15 +124,18 @@ class Session:
             self.ended = not data
             self._cleartext += data
 
+    def _explained(self, error: ssl.SSLError) -> LinkError:
+        return explain(error, self._name, self._tls.expires, established=self.established)
+
     def _check_language(self, ciphertext: bytes) -> None:
         """Refuse a peer whose first byte cannot be TLS, which OpenSSL would not say in words."""
         if self._begun:
             return
         self._begun = True
-        expected = (_HANDSHAKE,) if self._host is None else (_HANDSHAKE, _ALERT)
+        expected = (_HANDSHAKE, _ALERT) if self._dialled else (_HANDSHAKE,)
         if ciphertext[0] in expected:
             return
-        if self._host is None:
+        if not self._dialled:
             # One that dialled here in plain can read this; one that listens in plain is not read
             # any more by the time that it could.
             self._plain = _bye(TOLD_TO_PLAIN)
