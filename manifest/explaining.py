@@ -86,8 +86,9 @@ def explain(
 ) -> LinkError:
     """Return what an error of OpenSSL means for a link.
 
-    `name` is what the peer's certificate was to be for, if anything; `expires` is until when its certificate is valid,
-    where that is known. `LinkRefused` unless the connection was `established` and then broke.
+    `name` is what the peer's certificate was to be for, if anything; `expires` says until when this
+    side's is valid, where that is known. `LinkRefused` unless the connection was `established` and
+    broke then.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         return LinkRefused(_what_is_wrong(error, name))

@@ -263,5 +263,4 @@ def _check_key(path: Path, text: str) -> None:
 
 def _said(error: Exception) -> str:
     """Return what OpenSSL said, without the place in its source where it did."""
-    reason = getattr(error, "reason", None)
-    return reason.replace("_", " ").lower() if isinstance(reason, str) else str(error)
+    return re.sub(r"^\[[^]]*\] | \(_ssl\.c:[0-9]+\)$", "", str(error))

@@ -30,7 +30,7 @@ from .teaching import Taught
 if TYPE_CHECKING:
     from .issuing import Authority, Pair
 
-__all__ = ["certs", "parse_member"]
+__all__ = ["certs", "parse_member", "parse_other"]
 
 _MEMBER = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?")
 _LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -49,6 +49,19 @@ def parse_member(text: str) -> str:
             "digits, dots and dashes; ca, and what ends in -key, are names of other files"
         )
     return text
+
+
+def parse_other(text: str) -> str:
+    r"""Return a name or an address as it stands in a certificate; ValueError otherwise.
+
+    >>> parse_other("10.0.0.7"), parse_other("b\u00fccher.example"), parse_other("fe80::1%eth0")
+    ('10.0.0.7', 'xn--bcher-kva.example', 'fe80::1')
+    """
+    host = parse_address(text).partition("%")[0].rstrip(".")
+    try:
+        return host.encode("idna").decode("ascii")
+    except UnicodeError as error:
+        raise ValueError(f"{text!r:.80} cannot be a name in a certificate: {error}") from None
 
 
 @click.command(
@@ -84,7 +97,7 @@ def parse_member(text: str) -> str:
     "--also",
     metavar="HOST",
     multiple=True,
-    callback=each_checked(parse_address),
+    callback=each_checked(parse_other),
     help="A further name or address that all of these are for; may be repeated.",
 )
 @click.option(
