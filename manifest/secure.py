@@ -107,18 +107,20 @@ class SecureStream(trio.abc.HalfCloseableStream):
             raise trio.BrokenResourceError("TLS failed") from self._failure
         finally:
             self._shaken.set()
+        # The last flight. The peer may take it only once it has been read from; and if it will not
+        # have this side, it says so to the reader.
+        await self._flush()
 
     async def _exchange_flights(self) -> None:
         self._session = session = self._begin()
         session.start()
-        await self._flush()
         # Each turn waits for the peer.
         while not session.established:
+            await self._flush()
             ciphertext = await self.transport.receive_some(_CHUNK)
             if not ciphertext:
                 raise LinkError("the peer hung up in the TLS handshake")
             session.receive(bytes(ciphertext))
-            await self._flush()
 
     async def _take_leave(self) -> None:
         """Let a peer have the reason, and read on until it has hung up, so that it arrives.

@@ -40,12 +40,17 @@ def context(
 
 
 def member(
-    *names: str, leaf: trustme.LeafCert | None = None, trusted: trustme.CA = OURS, **more: Any
+    *names: str,
+    leaf: trustme.LeafCert | None = None,
+    trusted: trustme.CA = OURS,
+    tickets: int = 0,
+    **more: Any,
 ) -> TLS:
     """Return what a member with a certificate for these names is opened with, or with this one."""
     leaf = leaf or signed(*names)
     server = context(ssl.PROTOCOL_TLS_SERVER, leaf, trusted)
     client = context(ssl.PROTOCOL_TLS_CLIENT, leaf, trusted)
+    server.num_tickets = tickets
     return TLS(server=server, client=client, **more)
 
 
