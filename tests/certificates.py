@@ -6,18 +6,45 @@ import datetime as dt
 import functools
 import ssl
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import trustme
 
 from manifest import TLS
 
-__all__ = ["EXPIRED", "OURS", "THEIRS", "TOO_EARLY", "context", "member", "signed", "write"]
+__all__ = [
+    "OURS",
+    "THEIRS",
+    "Files",
+    "context",
+    "expired",
+    "member",
+    "signed",
+    "too_early",
+    "write",
+]
 
 OURS, THEIRS = trustme.CA(), trustme.CA()
-# Without a zone, as trustme takes them.
-EXPIRED = {"not_before": dt.datetime(2020, 1, 1), "not_after": dt.datetime(2020, 2, 1)}  # noqa: DTZ001
-TOO_EARLY = {"not_before": dt.datetime(2990, 1, 1)}  # noqa: DTZ001
+
+
+class Files(TypedDict):
+    """Paths, by the names that `TLS.load` has for them."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+
+
+def expired(*names: str) -> trustme.LeafCert:
+    """Return a certificate that was valid in 2020."""
+    # Without a zone, as trustme takes times.
+    since, until = dt.datetime(2020, 1, 1), dt.datetime(2020, 2, 1)  # noqa: DTZ001
+    return OURS.issue_cert(*names, not_before=since, not_after=until)
+
+
+def too_early(*names: str) -> trustme.LeafCert:
+    """Return a certificate that will be valid in 2990."""
+    return OURS.issue_cert(*names, not_before=dt.datetime(2990, 1, 1))  # noqa: DTZ001
 
 
 @functools.cache
@@ -54,17 +81,21 @@ def member(
     return TLS(server=server, client=client, **more)
 
 
-def write(directory: Path, leaf: trustme.LeafCert, trusted: trustme.CA = OURS) -> dict[str, Path]:
+def write(directory: Path, leaf: trustme.LeafCert, trusted: trustme.CA = OURS) -> Files:
     """Write a certificate, its key and a CA; return their paths as `TLS.load` takes them."""
     directory.mkdir(exist_ok=True)
-    files = {name: directory / f"{name}.pem" for name in ("ca", "certificate", "key")}
-    # Replaced, as careful tools do it.
-    for name, text in (
-        ("ca", trusted.cert_pem.bytes()),
-        ("certificate", b"".join(pem.bytes() for pem in leaf.cert_chain_pems)),
-        ("key", leaf.private_key_pem.bytes()),
+    files = Files(
+        ca=directory / "ca.pem",
+        certificate=directory / "certificate.pem",
+        key=directory / "key.pem",
+    )
+    for path, text in (
+        (files["ca"], trusted.cert_pem.bytes()),
+        (files["certificate"], b"".join(pem.bytes() for pem in leaf.cert_chain_pems)),
+        (files["key"], leaf.private_key_pem.bytes()),
     ):
+        # Replaced, as careful tools do it.
         fresh = directory / "fresh"
         fresh.write_bytes(text)
-        fresh.replace(files[name])
+        fresh.replace(path)
     return files

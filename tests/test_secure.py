@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -20,16 +21,18 @@ from manifest.secure import SecureNetwork, SecureStream
 from manifest.session import Session
 from manifest.testing import Conditions, SimulatedNetwork, StreamEnd, Trace
 
-from .certificates import EXPIRED, OURS, THEIRS, context, member, signed, write
+from .certificates import THEIRS, context, expired, member, signed, write
 from .simulated import until
 
 A, B, C = "10.0.0.1", "10.0.0.2", "10.0.0.3"
 GOOD = member(A, B, C)
 
 
-def on(network: SimulatedNetwork, host: str, tls: TLS | None = GOOD, **options: object) -> Manifest:
+def on(
+    network: SimulatedNetwork, host: str, tls: TLS | None = GOOD, **options: Any
+) -> AbstractAsyncContextManager[Manifest]:
     """Return a manifest on a host, to be entered."""
-    return open_manifest(environment=network.host(host).environment(), tls=tls, **options)  # type: ignore[arg-type, return-value]
+    return open_manifest(environment=network.host(host).environment(), tls=tls, **options)
 
 
 def reason_of(link: Link) -> str:
@@ -96,7 +99,7 @@ TOLD = "the peer said: this manifest speaks TLS alone, and what came does not"
         ),
         (GOOD, bare(), "the peer presented no certificate", "the peer wants a certificate and th"),
         (
-            GOOD, member(leaf=OURS.issue_cert(A, B, **EXPIRED)),
+            GOOD, member(leaf=expired(A, B)),
             "the peer's certificate has expired", "the peer refused this side's certificate: it h",
         ),
         (member(B), GOOD, "the peer refused this side's", f"the peer's certificate is not for {A}"),

@@ -15,7 +15,7 @@ from manifest.messages import Bye
 from manifest.session import Session
 from manifest.wire import decode_message
 
-from .certificates import EXPIRED, OURS, THEIRS, TOO_EARLY, context, member, signed
+from .certificates import THEIRS, context, expired, member, signed, too_early
 
 NAME = "a.internal"
 GOOD = member(NAME, "10.0.0.1", "::1")
@@ -183,17 +183,17 @@ REFUSED_NAME = r"the peer refused this side's certificate: it is not for the nam
             "the peer presented no certificate: open it with tls= and a certificate from the CA",
         ),
         (
-            member(leaf=OURS.issue_cert(NAME, **EXPIRED)), GOOD, NAME,
+            member(leaf=expired(NAME)), GOOD, NAME,
             "the peer refused this side's certificate: it has expired",
             "the peer's certificate has expired: give the peer a new one",
         ),
         (
-            GOOD, member(leaf=OURS.issue_cert(NAME, **EXPIRED)), NAME,
+            GOOD, member(leaf=expired(NAME)), NAME,
             "the peer's certificate has expired: give the peer a new one",
             "the peer refused this side's certificate: it has expired",
         ),
         (
-            GOOD, member(leaf=OURS.issue_cert(NAME, **TOO_EARLY)), NAME,
+            GOOD, member(leaf=too_early(NAME)), NAME,
             "the peer's certificate is not valid yet: one of the two clocks is wrong",
             r"the peer refused this side's certificate: .*, or not valid yet by the peer's clock",
         ),
@@ -262,7 +262,7 @@ MEMBER = member(NAME, "Members.internal", peer_name="members.internal")
 def test_a_name_that_all_members_bear() -> None:
     """With a peer name, that is asked of both ends, whatever host was dialled."""
     assert ends(MEMBER, MEMBER, host="10.9.9.9").said == {}
-    assert ends(GOOD, MEMBER).said["accepting"]
+    assert list(ends(GOOD, MEMBER).said) == ["accepting"]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from manifest import TLS, open_manifest
 
-from .certificates import EXPIRED, OURS, THEIRS, TOO_EARLY, context, member, signed, write
+from .certificates import OURS, THEIRS, context, expired, member, signed, too_early, write
 
 SERVER, CLIENT = ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT
 
@@ -112,7 +112,10 @@ def test_files_make_strict_contexts(tmp_path: Path) -> None:
     assert tls.expires is not None
     assert tls.expires.endswith("3000 GMT")
     assert (tls.peer_name, names_in(tls)) == ("a", ["a"])
-    assert TLS.load(**{name: str(path) for name, path in write(tmp_path, signed("a")).items()})
+    files = write(tmp_path, signed("a"))
+    assert TLS.load(
+        ca=str(files["ca"]), certificate=str(files["certificate"]), key=files["key"]
+    ).expires
 
 
 def test_files_may_hold_more_than_certificates(tmp_path: Path) -> None:
@@ -170,10 +173,11 @@ def test_a_file_that_cannot_be_used_is_named(
 ) -> None:
     """What is wrong with a file is a ValueError with the argument, the file, and what is right."""
     files = write(tmp_path, signed("a"))
+    path = tmp_path / f"{file}.pem"
     if change is None:
-        files[file].unlink()
+        path.unlink()
     else:
-        files[file].write_bytes(change(files[file].read_bytes()))
+        path.write_bytes(change(path.read_bytes()))
     with pytest.raises(ValueError, match=message):
         TLS.load(**files)
 
@@ -181,8 +185,8 @@ def test_a_file_that_cannot_be_used_is_named(
 @pytest.mark.parametrize(
     "leaf, message",
     [
-        (OURS.issue_cert("a", **EXPIRED), "certificate has expired"),
-        (OURS.issue_cert("a", **TOO_EARLY), "certificate is not yet valid"),
+        (expired("a"), "certificate has expired"),
+        (too_early("a"), "certificate is not yet valid"),
         (THEIRS.issue_cert("a"), "unable to get local issuer certificate"),
     ],
 )

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from manifest import TLS
 from manifest.cli import certs as making
 from manifest.cli.app import run
-from tests.certificates import OURS, THEIRS, signed, write
+from manifest.environment import Environment
+from tests.certificates import OURS, THEIRS, Files, signed, write
 from tests.cli.processes import Registry, cli
 
 Captured = pytest.CaptureFixture[str]
@@ -25,10 +26,13 @@ def make(directory: Path, *arguments: str) -> int:
     return run(["certs", *arguments, f"--dir={directory}"])
 
 
-def files_of(directory: Path, name: str) -> dict[str, Path]:
+def files_of(directory: Path, name: str) -> Files:
     """Return the files of a member, as `TLS.load` takes them."""
-    own = {"certificate": directory / f"{name}.pem", "key": directory / f"{name}-key.pem"}
-    return {"ca": directory / "ca.pem", **own}
+    return Files(
+        ca=directory / "ca.pem",
+        certificate=directory / f"{name}.pem",
+        key=directory / f"{name}-key.pem",
+    )
 
 
 def options_of(directory: Path, name: str) -> list[str]:
@@ -84,7 +88,7 @@ def test_nothing_is_overwritten_unless_it_is_asked_for(tmp_path: Path, capfd: Ca
     assert stat.S_IMODE((tmp_path / "a-key.pem").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "a.pem").stat().st_mode) == 0o644
     assert len(after) == 6
-    assert TLS.load(**files_of(tmp_path, "a"))
+    assert TLS.load(**files_of(tmp_path, "a")).expires
 
 
 def spoil(directory: Path, ca: bytes | None, key: bytes | None) -> None:
@@ -143,7 +147,7 @@ def test_a_ca_that_has_expired_is_not_used(
             self.wall = lambda: milliseconds
 
     ten_years = 10 * 365 * 86_400_000
-    real = making.Environment().wall()
+    real = Environment().wall()
     monkeypatch.setattr(making, "Environment", lambda: Later(real + ten_years - 86_400_000))
     capfd.readouterr()
     assert make(tmp_path, "b", "--json") == 0
