@@ -70,8 +70,7 @@ class SecureStream(trio.abc.HalfCloseableStream):
         since the link protocol has its own. Checkpoints always; cancelled, it loses nothing.
         """
         await self._shaken.wait()
-        if self._failure is not None:
-            raise trio.BrokenResourceError("TLS failed") from self._failure
+        self._check_shaken()
         while not self._session.readable:
             ciphertext = await self.transport.receive_some(_CHUNK)
             if not ciphertext:
@@ -90,28 +89,30 @@ class SecureStream(trio.abc.HalfCloseableStream):
     async def _shake_hands(self) -> None:
         await trio.lowlevel.checkpoint()
         if self._shaken.is_set():
-            if self._failure is not None:
-                raise trio.BrokenResourceError("TLS failed") from self._failure
+            self._check_shaken()
             return
         self._failure = LinkError("the TLS handshake was interrupted")
         try:
-            await self._exchange_flights()
-            self._failure = None
-        except LinkError as error:
-            self._failure = error
-            await self._take_leave()
-            raise trio.BrokenResourceError("TLS failed") from error
+            failure = await self._exchange_flights()
+            if failure is not None:
+                await self._take_leave()
+            self._failure = failure
         except trio.BrokenResourceError as error:
             why = error.__cause__ or error
             self._failure = LinkError(f"the connection broke in the TLS handshake: {why}")
-            raise trio.BrokenResourceError("TLS failed") from self._failure
         finally:
             self._shaken.set()
+        self._check_shaken()
         # The last flight. The peer may take it only once it has been read from; and if it will not
         # have this side, it says so to the reader.
         await self._flush()
 
-    async def _exchange_flights(self) -> None:
+    def _check_shaken(self) -> None:
+        if self._failure is not None:
+            raise trio.BrokenResourceError("TLS failed") from self._failure
+
+    async def _exchange_flights(self) -> LinkError | None:
+        """Make the handshake but for its last flight; return why it failed, if it did."""
         self._session = session = self._begin()
         session.start()
         # Each turn waits for the peer.
@@ -119,8 +120,12 @@ class SecureStream(trio.abc.HalfCloseableStream):
             await self._flush()
             ciphertext = await self.transport.receive_some(_CHUNK)
             if not ciphertext:
-                raise LinkError("the peer hung up in the TLS handshake")
-            session.receive(bytes(ciphertext))
+                return LinkError("the peer hung up in the TLS handshake")
+            try:
+                session.receive(bytes(ciphertext))
+            except LinkError as error:
+                return error
+        return None
 
     async def _take_leave(self) -> None:
         """Let a peer have the reason, and read on until it has hung up, so that it arrives.

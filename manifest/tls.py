@@ -84,7 +84,7 @@ class TLS:
     dialled: to keep out other holders of certificates from a CA that is not the cluster's own."""
     expires: str | None = None
     """Until when this manifest's certificate is valid, in words, where that is known."""
-    _files: _Files | None = attrs.field(default=None, eq=False, repr=False)
+    _files: _Files | None = attrs.field(default=None, alias="files", eq=False, repr=False)
 
     @classmethod
     def load(
