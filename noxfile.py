@@ -133,7 +133,7 @@ def oldest(session: nox.Session) -> None:
     project = PROJECT["project"]
     bounds = sum(project["optional-dependencies"].values(), project["dependencies"])
     oldest_releases = [bound.replace(">=", "==") for bound in bounds]
-    session.install("--editable", ".[cli,testing]", *oldest_releases)
+    session.install("--editable", ".[certs,cli,testing]", *oldest_releases)
     session.run("python", "-m", "pytest", *session.posargs)
 
 
@@ -154,9 +154,10 @@ def build(session: nox.Session) -> None:
         pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
         session.run(*pip, str(wheel), external=True)
         session.run(python, "-c", SMOKE_TEST, external=True)
-        session.run(*pip, f"{wheel}[cli,testing]", external=True)
+        session.run(*pip, f"{wheel}[certs,cli,testing]", external=True)
         session.run(python, "-c", "import manifest.crdt, manifest.testing", external=True)
         session.run(str(scripts / "manifest"), "--help", external=True)
+        session.run(str(scripts / "manifest"), "certs", "a", external=True)
         session.run(python, "-m", "manifest", "--help", external=True)
 
 
@@ -185,4 +186,4 @@ def install(session: nox.Session, group: str, *, editable: bool = True) -> None:
         return
     session.install(*nox.project.dependency_groups(PROJECT, group))
     if editable:
-        session.install("--editable", ".[cli,testing]")
+        session.install("--editable", ".[certs,cli,testing]")

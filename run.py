@@ -39,7 +39,7 @@ PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 # What each command needs: extras of the package, and a dependency group of pyproject.toml.
 NEEDS: dict[str, tuple[str, str | None]] = {
     "demo": ("cli", None),
-    "tests": ("cli,testing", "dev"),
+    "tests": ("certs,cli,testing", "dev"),
 }
 # How many processes share the tests; 0 runs them all in one.
 WORKERS = 2

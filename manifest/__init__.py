@@ -46,8 +46,10 @@ from .statistics import LinkStatistics, Statistics
 from .structure import to_json
 from .subscription import Subscription
 from .tasks import ManifestClosed
+from .tls import TLS
 
 __all__ = [
+    "TLS",
     "Accepted",
     "Address",
     "CausalGap",

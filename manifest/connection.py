@@ -184,7 +184,11 @@ class Connection:
             try:
                 data = bytes(await self._stream.receive_some(_CHUNK))
             except trio.BrokenResourceError as error:
-                return self._end or _broke(error)
+                end = _broke(error)
+                if isinstance(end, LinkRefused):
+                    self._hub.refused[end.refusal] += 1
+                    return end
+                return self._end or end
             if not data:
                 return self._end or LinkError("the peer hung up without a word")
             for start in range(0, len(data), _TURN):
@@ -307,6 +311,8 @@ def _welcome() -> None:
 
 
 def _broke(error: trio.BrokenResourceError) -> LinkError:
+    if isinstance(error.__cause__, LinkError):
+        return error.__cause__
     return LinkError(f"the connection broke: {error.__cause__ or error}")
 
 

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .errors import MalformedMessage
+from .errors import LinkRefused, MalformedMessage
 from .refusals import Refusal
 
 __all__ = ["HEADER_BYTES", "FrameReader", "frame"]
 
 HEADER_BYTES = 4
+
+# As a length this is hundreds of megabytes.
+_TLS = b"\x16\x03"
+_SPEAKS_TLS = "the peer speaks TLS, and this manifest does not: open both with tls=, or neither"
 
 
 def frame(payload: bytes) -> bytes:
@@ -47,8 +51,9 @@ class FrameReader:
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take more bytes, and yield the payloads that are complete. Read it to its end.
 
-        `MalformedMessage` on a bad length, and what came before it has been yielded by then. It is
-        not to be fed after that: where the next frame begins is not known.
+        `MalformedMessage` on a bad length, and what came before it has been yielded by then;
+        `LinkRefused` where it is the beginning of TLS. It is not to be fed after that: where the
+        next frame begins is not known.
         """
         self._buffer += data
         start = 0
@@ -56,6 +61,8 @@ class FrameReader:
             while len(self._buffer) - start >= HEADER_BYTES:
                 length = int.from_bytes(self._buffer[start : start + HEADER_BYTES], "big")
                 if not 0 < length <= self.limit:
+                    if self._buffer.startswith(_TLS, start):
+                        raise LinkRefused(_SPEAKS_TLS, Refusal.TLS)
                     raise MalformedMessage(
                         "frame",
                         f"its length must be 1 to {self.limit} bytes, got {length}",

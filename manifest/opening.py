@@ -15,12 +15,15 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any
 
+import attrs
 import trio
 
 from .environment import Environment
 from .errors import ManifestInternalError
 from .options import Limits, Options, Timeouts
 from .registry import Manifest
+from .secure import SecureNetwork
+from .tls import TLS
 
 __all__ = ["open_manifest"]
 
@@ -36,6 +39,7 @@ def open_manifest(
     max_clock_skew: float | None = None,
     limits: Limits | None = None,
     timeouts: Timeouts | None = None,
+    tls: TLS | None = None,
     environment: Environment | None = None,
 ) -> AbstractAsyncContextManager[Manifest]:
     """Open a manifest for the time of an `async with` block, and leave gracefully at its end.
@@ -45,8 +49,10 @@ def open_manifest(
     Others believe in this one for `heartbeat_interval` + `registration_lifetime` after it last
     spoke.
     `advertise` ("host" or "host:port") is what others are told instead of what is bound.
-    `max_clock_skew` is 60 s, or a quarter of `retention` where that is less. `environment` replaces
-    wall clock, randomness and network, for simulations. Every bad value is a ValueError.
+    `max_clock_skew` is 60 s, or a quarter of `retention` where that is less. With `tls` every link
+    is encrypted, and both its ends prove by a certificate that they belong to the cluster.
+    `environment` replaces wall clock, randomness and network, for simulations. Every bad value is a
+    ValueError.
 
     An exception in the block comes out as it is. `ManifestInternalError` means a bug in this
     library. Cancelled, it still says goodbye to its peers, for at most `timeouts.close` seconds.
@@ -71,6 +77,14 @@ def open_manifest(
         raise ValueError(
             f"environment is made by manifest.Environment(...), got {environment!r:.80}"
         )
+    if tls is not None:
+        if not isinstance(tls, TLS):
+            raise ValueError(
+                "tls is made by manifest.TLS.load(...) or manifest.TLS(server=, client=), got "
+                f"{tls!r:.80}"
+            )
+        network = SecureNetwork(environment.network, tls)
+        environment = attrs.evolve(environment, network=network)
     return _Opening(options, environment)
 
 

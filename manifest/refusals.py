@@ -26,6 +26,8 @@ class Refusal(enum.StrEnum):
     """What must be the same in the whole cluster is not: `retention` or `record_bytes`."""
     CLOCK = "clock"
     """Its clock is too far from this one's."""
+    TLS = "tls"
+    """One side did not accept the other's certificate, or only one of them speaks TLS."""
 
     # What it sent
     MALFORMED = "malformed"

@@ -7,6 +7,8 @@ manifest says goodbye.
 
 from __future__ import annotations
 
+import logging
+
 import trio
 
 from . import __version__
@@ -18,8 +20,11 @@ from .link import SupervisedLink
 from .listener import Listener
 from .network import Address, Stream
 from .records import Record, check_address, check_port
+from .tcp import TcpNetwork
 
 __all__ = ["ManifestClosed", "Tasks"]
+
+_log = logging.getLogger("manifest")
 
 
 class ManifestClosed(ManifestError, trio.ClosedResourceError):
@@ -34,6 +39,7 @@ class Tasks:
         """Whether the manifest has been closed, or is being closed."""
         self._hub = hub
         self._nursery: trio.Nursery
+        self._warned = False
         self._accepting: dict[Listener, trio.CancelScope] = {}
         self._ended = trio.Event()
         self._closed = trio.Event()
@@ -155,6 +161,7 @@ class Tasks:
         try:
             self.check_open()
             addresses = tuple(network.bound(each) for each in sockets)
+            self._warn_of_exposure(addresses)
             listener = self._new_listener(addresses)
             self._hub.listeners[listener] = None
             self._accepting[listener] = trio.CancelScope()
@@ -164,6 +171,21 @@ class Tasks:
                 await trio.aclose_forcefully(each)
             raise
         return listener
+
+    def _warn_of_exposure(self, addresses: tuple[Address, ...]) -> None:
+        """Say once what can be reached from elsewhere by anyone: real sockets without TLS."""
+        plain = isinstance(self._hub.environment.network, TcpNetwork)
+        exposed = [str(address) for address in addresses if not address.is_loopback]
+        if not plain or not exposed or self._warned:
+            return
+        self._warned = True
+        _log.warning(
+            "%s: listening on %s without TLS: whoever can reach that may read the whole registry, "
+            "register, take shared names over and free persistent services, and whoever is on the "
+            "way may change what passes; open the manifest with tls=, or listen on 127.0.0.1",
+            self._hub.replica.node,
+            ", ".join(exposed),
+        )
 
     def _new_listener(self, addresses: tuple[Address, ...]) -> Listener:
         """Register `manifest@<version>` where others can reach it, and return the listener."""

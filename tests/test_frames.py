@@ -2,7 +2,7 @@
 
 import pytest
 
-from manifest.errors import MalformedMessage
+from manifest.errors import LinkRefused, MalformedMessage
 from manifest.frames import HEADER_BYTES, FrameReader, frame
 
 
@@ -87,3 +87,10 @@ def test_who_stops_reading_loses_nothing() -> None:
     assert next(frames) == b"a"
     frames.close()  # type: ignore[attr-defined]
     assert list(reader.feed(b"\x00\x00\x01c")) == [b"b", b"c"]
+
+
+@pytest.mark.parametrize("data", [b"\x16\x03\x01\x02", frame(b"abc") + b"\x16\x03\x03\x00\x05rest"])
+def test_tls_is_recognised(data: bytes) -> None:
+    """A peer that speaks TLS where nobody else does is refused by that name, not for a length."""
+    with pytest.raises(LinkRefused, match="the peer speaks TLS, and this manifest does not"):
+        list(FrameReader(1000).feed(data))

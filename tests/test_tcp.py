@@ -1,16 +1,21 @@
 """TCP, on real sockets of the loopback interface: binding, dialling, addresses, two manifests."""
 
 import errno
+import re
 import socket
 import types
+from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
 
-from manifest import LinkState, open_manifest
+from manifest import TLS, LinkRefused, LinkState, open_manifest
 from manifest.network import Address
 from manifest.tcp import TcpNetwork
+
+from .certificates import THEIRS, member, signed, write
 
 network = TcpNetwork()
 
@@ -318,3 +323,59 @@ async def test_no_host_of_that_name() -> None:
             status = await link.wait_changed()
         assert status.reason is not None
         assert "cannot be a host name" in status.reason
+
+
+async def test_two_manifests_under_tls_over_sockets(tmp_path: Path) -> None:
+    """Members meet over real sockets, a stranger stays outside, and nothing is left bound."""
+    inside = TLS.load(**write(tmp_path, signed("localhost", "127.0.0.1")))
+    stranger = member(leaf=signed("127.0.0.1", by=THEIRS))
+    async with (
+        open_manifest(tls=inside) as a,
+        open_manifest(tls=inside) as b,
+        open_manifest(tls=stranger) as c,
+        open_manifest() as d,
+    ):
+        listener = await a.listen(port=0, host="127.0.0.1")
+        assert a.id != b.id
+        with trio.fail_after(10):
+            for host in ("127.0.0.1", "localhost"):
+                await b.connect(port=listener.port, host=host).wait_synced()
+            service = b.register("web", {"large": ["x" * 100] * 100}, port=8080)
+            assert service.address == "127.0.0.1"
+            assert await a.wait_for("web") == {service.id: service}
+            for outside, why in (
+                (c, "it is signed by another CA"),
+                (d, "the peer said: this manifest speaks TLS alone"),
+            ):
+                with pytest.raises(LinkRefused, match=why):
+                    await outside.connect(port=listener.port).wait_synced()
+    with pytest.raises(OSError):
+        await network.dial("127.0.0.1", listener.port)
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+async def test_a_refused_end_learns_why_over_sockets(side: str) -> None:
+    """The reason is not lost in the reset of a connection that is closed over unread bytes."""
+    good = member("127.0.0.1")
+    bad = attrs.evolve(good, **{side: getattr(member(leaf=signed("127.0.0.1", by=THEIRS)), side)})
+    dialling, accepting = (bad, good) if side == "client" else (good, bad)
+    async with open_manifest(tls=accepting) as a, open_manifest(tls=dialling) as b:
+        listener = await a.listen(port=0, host="127.0.0.1")
+        link = b.connect(port=listener.port)
+        with trio.fail_after(10), pytest.raises(LinkRefused, match="signed by another CA"):
+            await link.wait_synced()
+
+
+async def test_a_port_that_others_can_reach_is_warned_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Listening beyond loopback in plain is told in the log, once, with what it exposes."""
+    async with open_manifest() as plain, open_manifest(tls=member("localhost")) as secure:
+        await plain.listen(port=0, host="127.0.0.1")
+        await secure.listen(port=0)
+        assert caplog.records == []
+        for _ in range(2):
+            await plain.listen(port=0)
+        (warning,) = caplog.records
+        assert warning.levelname == "WARNING"
+        assert re.search(r"listening on 0\.0\.0\.0:\d+ without TLS: whoever can", warning.message)

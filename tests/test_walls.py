@@ -83,6 +83,8 @@ KEPT = (
         "whatever else needs a connection is given one, so that it runs on simulated networks",
     ),
     Kept(("click", "rich"), ("cli/",), "they come with the extra `cli` only"),
+    Kept(("cryptography",), ("cli/issuing.py",), "it comes with the extra `certs` only"),
+    Kept(("ssl",), ("explaining.py", "session.py", "tls.py"), "TLS is a matter of the rim"),
     Kept(("hypothesis",), ("testing/",), "it comes with the extra `testing` only"),
     Kept(
         (
@@ -280,6 +282,8 @@ REFUSED = (
     ("__main__.py", "def main():\n    from click import echo"),
     ("registry.py", "from hypothesis import strategies"),
     ("cli/demo.py", "import hypothesis"),
+    ("cli/certs.py", "from cryptography import x509"),
+    ("link.py", "import ssl"),
     # time and chance
     ("registry.py", "import time\nwall = time.time"),
     ("registry.py", "from time import time as now"),

@@ -11,6 +11,7 @@ import click
 from manifest import __version__
 from manifest.errors import ManifestInternalError
 
+from .certs import certs
 from .demo import demo
 from .listening import listen
 from .lookup import query, show, wait
@@ -43,7 +44,7 @@ def command_line() -> None:
     """
 
 
-for _command in (listen, show, query, wait, watch, register, free, demo, demo_node):
+for _command in (listen, show, query, wait, watch, register, free, certs, demo, demo_node):
     command_line.add_command(_command)
 
 

@@ -26,7 +26,7 @@ __all__ = ["demo_node"]
 
 
 @click.command(hidden=True)
-@describes_a_manifest(lasting=True)
+@describes_a_manifest(lasting=True, trusting=False)
 def demo_node(settings: Settings) -> int:
     """Run one process of the demo."""
     return run_lasting(lambda: _obey(settings))

@@ -19,6 +19,7 @@ from manifest.registry import Manifest
 
 from .arguments import checked, parse_peer, parse_seconds
 from .output import Output
+from .trust import TRUST, take_trust
 from .wording import printable
 
 __all__ = [
@@ -114,12 +115,15 @@ _LASTING = (
 )
 
 
-def describes_a_manifest(*, lasting: bool) -> Callable[[Callable[..., int]], Callable[..., int]]:
+def describes_a_manifest(
+    *, lasting: bool, trusting: bool = True
+) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Add the shared options to a command, which gets them as one argument, `settings`.
 
-    A manifest that only asks and leaves needs fewer of them than one that is lasting.
+    A manifest that only asks and leaves needs fewer of them than one that is lasting. One that is
+    not `trusting` knows nothing of TLS, whatever the environment says.
     """
-    options = (*_LASTING, *_SHARED) if lasting else _SHARED
+    options = (*(_LASTING if lasting else ()), *_SHARED, *(TRUST if trusting else ()))
     taken = ("cluster", "retention", "name", "heartbeat_interval", "registration_lifetime")
 
     def decorate(command: Callable[..., int]) -> Callable[..., int]:
@@ -129,6 +133,8 @@ def describes_a_manifest(*, lasting: bool) -> Callable[[Callable[..., int]], Cal
             if "advertise" in arguments:
                 given["advertise"] = arguments.pop("advertise")
             _check(given)
+            if trusting and (tls := take_trust(arguments)) is not None:
+                given["tls"] = tls
             set_up_logging(verbose)
             return command(settings=Settings(given, json), **arguments)
 

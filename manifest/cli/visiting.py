@@ -17,6 +17,7 @@ from manifest.registry import Manifest
 
 from .settings import Settings
 from .statuses import UNREACHABLE, Failure
+from .trust import in_trust_options
 from .wording import printable
 
 __all__ = ["reach", "tell_if_absent", "visit"]
@@ -76,7 +77,10 @@ async def tell_if_absent(link: Link, seconds: float) -> None:
 def _reason(link: Link) -> str:
     reason = printable(link.status.reason or "no answer")
     # What a peer asks to be opened with, in terms of the options that say so here.
-    return re.sub(r"\bopen both with one (cluster|retention)=$", r"give both the same --\1", reason)
+    reason = re.sub(
+        r"\bopen both with one (cluster|retention)=$", r"give both the same --\1", reason
+    )
+    return in_trust_options(reason)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 from manifest.cli.app import command_line, run
 from manifest.cli.teaching import Taught
 
-COMMANDS = ["listen", "show", "query", "wait", "watch", "register", "free", "demo"]
+COMMANDS = ["listen", "show", "query", "wait", "watch", "register", "free", "certs", "demo"]
 
 
 def test_every_command_is_known_here() -> None:

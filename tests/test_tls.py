@@ -1,0 +1,256 @@
+"""Certificates: which contexts will do, what is wrong with files, and files that change."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from manifest import TLS, open_manifest
+
+from .certificates import OURS, THEIRS, context, expired, member, signed, too_early, write
+
+SERVER, CLIENT = ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT
+
+
+def names_in(tls: TLS) -> list[str]:
+    """Return the names that its certificate is for, as a peer sees them."""
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    asking = ssl.SSLContext(CLIENT)
+    asking.check_hostname, asking.verify_mode = False, ssl.CERT_NONE
+    client = asking.wrap_bio(back, there)
+    server = tls.server.wrap_bio(there, back, server_side=True)
+    for end in (client, server, client):
+        try:
+            end.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+    text = ssl.DER_cert_to_PEM_cert(client.getpeercert(binary_form=True) or b"")
+    return [
+        name for name in ("a", "b", "c") if text == signed(name).cert_chain_pems[0].bytes().decode()
+    ]
+
+
+# Ready contexts
+
+
+def test_ready_contexts_are_taken() -> None:
+    """Two contexts that verify the peer make a TLS, which is its own latest."""
+    tls = member("a", peer_name="members.internal")
+    assert (tls.peer_name, tls.expires) == ("members.internal", None)
+    assert tls.latest() is tls
+    newest = member("a").client
+    newest.minimum_version = ssl.TLSVersion.MAXIMUM_SUPPORTED
+    assert TLS(server=tls.server, client=newest).client is newest
+
+
+def careless(protocol: int, **settings: Any) -> ssl.SSLContext:
+    """Return a context with something about it changed."""
+    made = context(protocol, signed("a"))
+    for name, value in settings.items():
+        setattr(made, name, value)
+    return made
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"server": careless(SERVER, verify_mode=ssl.CERT_NONE)}, "the server context lets in"),
+        ({"server": careless(SERVER, verify_mode=ssl.CERT_OPTIONAL)}, "the server context lets in"),
+        (
+            {"client": careless(CLIENT, check_hostname=False, verify_mode=ssl.CERT_NONE)},
+            "the client context lets in peers without a certificate; set verify_mode",
+        ),
+        (
+            {"server": careless(SERVER, minimum_version=ssl.TLSVersion.TLSv1_2)},
+            "the server context allows versions before TLS 1.3; set minimum_version = ssl.TLSVers",
+        ),
+        ({"client": careless(CLIENT, minimum_version=ssl.TLSVersion.MINIMUM_SUPPORTED)}, "the c"),
+        ({"server": careless(CLIENT)}, r"server is a context for that side, .*PROTOCOL_TLS_SERVER"),
+        ({"client": careless(SERVER)}, r"client is a context for that side, .*PROTOCOL_TLS_CLIENT"),
+        ({"client": "cert.pem"}, r"client is a context .*got 'cert.pem'; manifest.TLS.load"),
+        ({"peer_name": ""}, "peer_name is a DNS name"),
+        ({"peer_name": 7}, "peer_name is a DNS name .* got 7"),
+        ({"peer_name": "a b"}, "peer_name is a DNS name"),
+    ],
+)  # fmt: skip
+def test_what_would_let_anyone_in_is_refused(given: dict[str, Any], message: str) -> None:
+    """A context that does not require a certificate, or allows old versions, is a ValueError."""
+    right = {"server": careless(SERVER), "client": careless(CLIENT)}
+    with pytest.raises(ValueError, match=message):
+        TLS(**{**right, **given})
+
+
+def test_a_manifest_takes_nothing_else_for_tls() -> None:
+    """A bare context is a ValueError that says how to make what is wanted."""
+    with pytest.raises(ValueError, match=r"tls is made by manifest.TLS.load"):
+        open_manifest(tls=careless(CLIENT))  # type: ignore[arg-type]
+
+
+# Files
+
+
+def test_files_make_strict_contexts(tmp_path: Path) -> None:
+    """Both contexts verify the peer, speak TLS 1.3 alone, and dialling checks the name as well."""
+    tls = TLS.load(**write(tmp_path, signed("a")), peer_name="a")
+    for side in (tls.server, tls.client):
+        assert side.verify_mode is ssl.CERT_REQUIRED
+        assert side.minimum_version is ssl.TLSVersion.TLSv1_3
+    assert tls.client.check_hostname
+    assert tls.server.num_tickets == 0
+    assert tls.expires is not None
+    assert tls.expires.endswith("3000 GMT")
+    assert (tls.peer_name, names_in(tls)) == ("a", ["a"])
+    files = write(tmp_path, signed("a"))
+    assert TLS.load(
+        ca=str(files["ca"]), certificate=str(files["certificate"]), key=files["key"]
+    ).expires
+
+
+def test_files_may_hold_more_than_certificates(tmp_path: Path) -> None:
+    """What stands around certificates, in any script, is passed over; intermediate ones count."""
+    between = OURS.create_child_ca()
+    files = write(tmp_path, between.issue_cert("a"))
+    for name in ("ca", "certificate"):
+        text = files[name].read_text(encoding="utf-8")
+        files[name].write_text(f"# \u00fcber alles\n{text}\n", encoding="utf-8")
+    assert TLS.load(**files).expires
+
+
+def encrypted(key: bytes) -> bytes:
+    """Return a key in PEM, under a passphrase."""
+    loaded = load_pem_private_key(key, None)
+    cipher = BestAvailableEncryption(b"secret")
+    return loaded.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, cipher)
+
+
+BAD_PEM = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+BAD_KEY = b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize(
+    "file, change, message",
+    [
+        ("ca", None, r"^ca: .*ca\.pem cannot be read: No such file or directory; give a PEM file"),
+        ("key", None, r"^key: .*key\.pem cannot be read: No such file"),
+        ("ca", lambda _: b"", r"^ca: .*ca\.pem is to hold certificates in PEM.* it holds none"),
+        ("certificate", lambda _: b"\xff", r"^certificate: .*; it holds none"),
+        ("ca", lambda _: BAD_PEM, r"^ca: .*it holds one that cannot be read: \w"),
+        ("certificate", lambda _: BAD_PEM, r"^certificate: .*it holds one that cannot be read: \w"),
+        (
+            "ca",
+            lambda _: signed("a").cert_chain_pems[0].bytes(),
+            r"^ca: .* holds certificates, but none of a CA; give that of the CA which",
+        ),
+        ("key", lambda _: b"", r"^key: .*key\.pem is to hold a private key.*; it holds none"),
+        ("key", lambda _: BAD_KEY, r"^key: .*key\.pem cannot be read: \w.*; give the key"),
+        ("key", encrypted, r"^key: .*key\.pem is encrypted with a passphrase"),
+        (
+            "key",
+            lambda _: signed("b").private_key_pem.bytes(),
+            r"^key: .*key\.pem is not the key of .*certificate\.pem; give",
+        ),
+        (
+            "ca",
+            lambda _: THEIRS.cert_pem.bytes(),
+            r"^certificate: .* refused by every peer that trusts .*: unable to get local issu",
+        ),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_used_is_named(
+    file: str, change: Callable[[bytes], bytes] | None, message: str, tmp_path: Path
+) -> None:
+    """What is wrong with a file is a ValueError with the argument, the file, and what is right."""
+    files = write(tmp_path, signed("a"))
+    path = tmp_path / f"{file}.pem"
+    if change is None:
+        path.unlink()
+    else:
+        path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(ValueError, match=message):
+        TLS.load(**files)
+
+
+@pytest.mark.parametrize(
+    "leaf, message",
+    [
+        (expired("a"), "certificate has expired"),
+        (too_early("a"), "certificate is not yet valid"),
+        (THEIRS.issue_cert("a"), "unable to get local issuer certificate"),
+    ],
+)
+def test_a_certificate_that_no_peer_would_accept_is_not_taken(
+    leaf: trustme.LeafCert, message: str, tmp_path: Path
+) -> None:
+    """What every peer would refuse is refused here, at once and in words."""
+    with pytest.raises(
+        ValueError, match=f"^certificate: .*would be refused by .*: {message}; give"
+    ):
+        TLS.load(**write(tmp_path, leaf))
+
+
+# Files that change
+
+
+def test_new_files_are_used_from_the_next_connection_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Files that were replaced are read again, once, and only then."""
+    caplog.set_level(logging.INFO, "manifest")
+    tls = TLS.load(**write(tmp_path, signed("a")))
+    assert tls.latest() is tls
+    write(tmp_path, signed("b"))
+    later = tls.latest()
+    assert names_in(later) == ["b"]
+    assert tls.latest() is later.latest() is later
+    assert [each.message for each in caplog.records] == [
+        f"certificates were read again, from {tmp_path / 'certificate.pem'}"
+    ]
+
+
+def test_files_that_do_not_fit_together_are_left_until_they_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While one file is new and another is not, the former are used, with a warning."""
+    files = write(tmp_path, signed("a"))
+    tls = TLS.load(**files)
+    files["key"].write_bytes(signed("b").private_key_pem.bytes())
+    assert names_in(tls.latest()) == names_in(tls.latest()) == ["a"]
+    (warning,) = [each.message for each in caplog.records]
+    assert "those before are kept: key: " in warning
+    files["certificate"].write_bytes(signed("b").cert_chain_pems[0].bytes())
+    assert names_in(tls.latest()) == ["b"]
+    assert len(caplog.records) == 1
+
+
+def test_a_file_that_is_away_is_looked_for_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that cannot be read for now is tried again, changed or not, and complained of once."""
+    files = write(tmp_path, signed("a"))
+    tls = TLS.load(**files)
+    files["certificate"].rename(tmp_path / "away")
+    assert tls.latest() is tls
+    assert tls.latest() is tls
+    assert [each.levelname for each in caplog.records] == ["WARNING"]
+    write(tmp_path, signed("c"))
+    with monkeypatch.context() as patched:
+
+        def none_left(*_: Any, **__: Any) -> str:
+            raise OSError(24, "Too many open files")
+
+        patched.setattr(Path, "read_text", none_left)
+        assert tls.latest() is tls
+    assert names_in(tls.latest()) == ["c"]
+    assert [each.levelname for each in caplog.records] == ["WARNING"] * 2
