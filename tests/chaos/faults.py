@@ -262,9 +262,13 @@ async def vanish(place: Place, outcome: Outcome, repetitions: int) -> None:
 
 async def unacknowledged(place: Place, outcome: Outcome, repetitions: int) -> None:
     """Have a peer vanish while much is sent to it: the send deadline ends the link."""
-    timeouts, beat = {"send": 2.0}, {"heartbeat_interval": 30.0, "registration_lifetime": 30.0}
     for _ in range(repetitions):
-        async with chain(place, timeouts=timeouts, **beat) as cluster:
+        async with chain(
+            place,
+            timeouts={"send": 2.0},
+            heartbeat_interval=30.0,
+            registration_lifetime=30.0,
+        ) as cluster:
             stays, goes = cluster.members
             cluster.cables[0].pull()
             await goes.kill()
