@@ -15,7 +15,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -35,27 +35,35 @@ def main() -> int:
     given = parser.parse_args()
     began = time.monotonic()
     outcomes: list[Outcome] = []
-    try:
-        trio.run(_run, given.only or [*FAULTS], given.repetitions, outcomes)
-    except KeyboardInterrupt:
-        say("interrupted; what was done until then:\n")
+    names = given.only or [*FAULTS]
+    trio.run(_run, names, given.repetitions, outcomes)
     say(f"{table(outcomes)}\n\ntook {time.monotonic() - began:,.0f} s\n")
-    return 130 if len(outcomes) < len(given.only or FAULTS) else any(o.problems for o in outcomes)
+    if len(outcomes) < len(names):
+        say("interrupted\n")
+        return 130
+    return int(any(each.problems for each in outcomes))
 
 
 async def _run(names: Sequence[str], repetitions: int, outcomes: list[Outcome]) -> None:
-    against = reason_against()
-    async with trio.open_nursery() as nursery:
-        await nursery.start(_end_on_signal, nursery.cancel_scope)
-        for name in names:
-            outcome = Outcome(name, FAULTS[name].checked)
-            if FAULTS[name].on_hosts and against:
-                outcome.skipped = against
-            else:
-                await _do(outcome, repetitions)
-            outcomes.append(outcome)
-            say(f"{name}: {outcome.verdict}\n")
-        nursery.cancel_scope.cancel()
+    # Ctrl-C is received for as long as there is something to be removed.
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_end_on_signal, signals, nursery.cancel_scope)
+            against = reason_against()
+            for name in names:
+                outcome = Outcome(name, FAULTS[name].checked)
+                if FAULTS[name].on_hosts and against:
+                    outcome.skipped = against
+                else:
+                    await _do(outcome, repetitions)
+                outcomes.append(outcome)
+                say(f"{name}: {outcome.verdict}\n")
+            nursery.cancel_scope.cancel()
+
+
+async def _end_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    await anext(signals)
+    scope.cancel()
 
 
 async def _do(outcome: Outcome, repetitions: int) -> None:
@@ -78,15 +86,6 @@ def _show_what_was_said(directory: Path, fault: str) -> None:
     for path in sorted(directory.iterdir()):
         if text := path.read_text():
             say(f"process {path.stem} of {fault} said at last:\n{text[-2000:]}\n")
-
-
-async def _end_on_signal(
-    scope: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP) as signals:
-        task_status.started()
-        await anext(signals)
-        scope.cancel()
 
 
 def say(text: str) -> None:
