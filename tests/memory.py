@@ -26,7 +26,7 @@ _IN_JOURNALS = ("Entry", "Stamp", "Record")
 """What entries are made of. Stale ones come and go, and would hide what else does."""
 
 BOUNDS: Mapping[str, float] = {
-    "memory, KiB": 100.0,
+    "memory, KiB": 250.0,
     "Python blocks": 1_000.0,
     "objects": 20.0,
     "tasks": 0.5,

@@ -62,15 +62,6 @@ class Process:
             assert await self.process.wait() == 0
         return left
 
-    async def end(self) -> None:
-        """Kill it if it still runs, whoever is cancelled, and close what leads to it."""
-        with trio.CancelScope(shield=True):
-            if self.process.returncode is None:
-                self.process.kill()
-                await self.process.wait()
-            await self._stdin.aclose()
-            await self._stdout.aclose()
-
 
 @asynccontextmanager
 async def worker(
@@ -102,4 +93,9 @@ async def worker(
             spawned.id, spawned.port = answer["id"], answer["port"]
         yield spawned
     finally:
-        await spawned.end()
+        with trio.CancelScope(shield=True):
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            await spawned._stdin.aclose()
+            await spawned._stdout.aclose()
