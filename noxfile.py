@@ -100,6 +100,26 @@ def hostile(session: nox.Session) -> None:
     session.run("python", "-m", "tests.hostile", *session.posargs)
 
 
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """Real faults done to real processes, some of which need root; prints a table.
+
+    `-- --repetitions 10`, `-- --only partition`.
+    """
+    install(session, "test")
+    session.run("python", "-m", "tests.chaos", *session.posargs)
+
+
+@nox.session
+def leaks(session: nox.Session) -> None:
+    """An hour of simulated load and ten minutes of real load; prints what grew, and fails there.
+
+    `-- --only simulated --seconds 600`, `-- --only real --minutes 3`.
+    """
+    install(session, "test")
+    session.run("python", "-m", "tests.leaks", *session.posargs)
+
+
 DIGESTS: dict[str, str] = {}
 """What `replay` found first, to compare all other Pythons of the same run of nox with."""
 

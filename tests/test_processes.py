@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
-from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -18,72 +13,9 @@ import trio
 import manifest
 from manifest import Limits, LinkState
 
-WORKER = Path(__file__).with_name("worker.py")
-HEARTBEAT, LIFETIME = 0.5, 0.5
+from .processes import HEARTBEAT, LIFETIME, Process, worker
 
 pytestmark = pytest.mark.xdist_group("processes")
-
-
-class Process:
-    """A worker process and the conversation with it."""
-
-    def __init__(self, process: trio.Process) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self.process = process
-        self._stdin = process.stdin
-        self._stdout = process.stdout
-        self._buffer = b""
-        self.id = ""
-        self.port = 0
-
-    async def ask(self, method: str, **arguments: Any) -> Any:
-        with trio.fail_after(30):
-            await self._stdin.send_all(json.dumps([method, arguments]).encode() + b"\n")
-            while b"\n" not in self._buffer:
-                chunk = await self._stdout.receive_some(65536)
-                assert chunk, f"the worker ended while it was asked to {method}"
-                self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return json.loads(line)
-
-    async def kill(self) -> float:
-        self.process.send_signal(signal.SIGKILL)
-        killed = time.time()
-        await self.process.wait()
-        return killed
-
-    async def leave(self) -> float:
-        left = time.time()
-        await self._stdin.aclose()
-        with trio.fail_after(10):
-            assert await self.process.wait() == 0
-        return left
-
-
-@asynccontextmanager
-async def worker(*, listen: int | None = 0, **options: Any) -> AsyncIterator[Process]:
-    """Run a worker, listening on a port unless `listen` is None, for the time of a block."""
-    options = {"heartbeat_interval": HEARTBEAT, "registration_lifetime": LIFETIME, **options}
-    process = await trio.lowlevel.open_process(
-        [sys.executable, str(WORKER), json.dumps(options)],
-        stdin=PIPE,
-        stdout=PIPE,
-        cwd=WORKER.parents[1],
-    )
-    try:
-        spawned = Process(process)
-        if listen is not None:
-            answer = await spawned.ask("listen", port=listen)
-            spawned.id, spawned.port = answer["id"], answer["port"]
-        yield spawned
-    finally:
-        with trio.CancelScope(shield=True):
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-            await spawned._stdin.aclose()
-            await spawned._stdout.aclose()
 
 
 @asynccontextmanager
