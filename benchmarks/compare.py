@@ -35,6 +35,7 @@ __all__ = ["SIDES", "Side", "best", "main", "report", "to_markdown"]
 
 HERE = Path(__file__).parent
 OURS = "manifest"
+YARDSTICK = "round-trip"
 _BOTH = ("pair", "many")
 _SERVED = (*_BOTH, "link", "large-link")
 
@@ -145,7 +146,7 @@ SIDES = (
 )
 NOT_COMPARED = {
     "zeroconf": "mDNS is multicast at one fixed port, and this stays on loopback and free ports",
-    "tallship-manifest": "it is not in the npm registry any more",
+    "tallship-manifest": "the npm registry that was asked has no package of that name",
 }
 
 Results = dict[str, dict[str, list[float]]]
@@ -169,7 +170,7 @@ def play(
                 where = f"{side.name}: {scene.name}"
                 if scene.name not in side.scenes or where in failed:
                     continue
-                if scene.name == "bare" and side is not bare:
+                if scene.name == bare.name and side is not bare:
                     continue
                 _say(f"{repetition + 1}/{repetitions} {where}")
                 try:
@@ -230,30 +231,39 @@ def report(
 def to_markdown(report: Mapping[str, Any]) -> str:
     """Return the table of a report, and below it what has to be known to read it."""
     results, sides = report["results"], [*report["sides"]]
-    rows = []
-    for name, measure in report["measures"].items():
-        measured = results[name]
-        row = [f"{measure['what']}, {measure['unit']}"]
-        if "bare" in measured:
-            row += [spread(Spread.of(measured["bare"])), *["" for _ in sides], ""]
-            rows.append(row)
-            continue
-        row += [measure["goal"]]
-        row += [spread(Spread.of(measured[side])) if side in measured else "-" for side in sides]
-        row.append(_ratio(measured))
-        rows.append(row)
+    rows = [
+        [
+            f"{measure['what']}, {measure['unit']}",
+            measure["goal"],
+            *(spread(Spread.of(results[name][side])) if side in results[name] else "-" for side in sides),
+            _ratio(results[name]),
+        ]
+        for name, measure in report["measures"].items()
+        if name != YARDSTICK
+    ]
     lines = [
         table(["work", "goal", *sides, "best peer / manifest"], rows),
         "",
-        measured_on(
-            report["machine"], repetitions=report["repetitions"], quick=report["quick"]
-        ),
+        *_yardstick(results),
+        measured_on(report["machine"], repetitions=report["repetitions"], quick=report["quick"]),
         "",
         *(_how(name, side) for name, side in report["sides"].items()),
         *(f"- Failed: {where}: {reason}." for where, reason in report["failed"].items()),
         *(f"- Not measured: {name}: {reason}." for name, reason in report["skipped"].items()),
     ]
     return "\n".join(lines)
+
+
+def _yardstick(results: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:
+    """Return what a bare round trip takes, and how many of them a registration takes to be seen."""
+    if YARDSTICK not in results:
+        return []
+    bare = Spread.of(results[YARDSTICK]["bare"])
+    said = f"The yardstick: a bare Trio round trip of 100 bytes takes {spread(bare)} ms"
+    ours = results.get("register-p50", {}).get(OURS)
+    if ours is not None:
+        said += f"; a registration is seen after {Spread.of(ours).median / bare.median:.1f} of them"
+    return [f"{said}.", ""]
 
 
 def _ratio(measured: Mapping[str, Sequence[float]]) -> str:

@@ -136,8 +136,8 @@ def _seen(node: NodeProcess, kind: str, count: int) -> dict[str, float]:
 
 def _register_each(one: NodeProcess, other: NodeProcess, sizes: Sizes) -> list[float]:
     other.call("watch", events=True)
-    # The first of all finds nothing warm, and is not what is asked about.
     began = one.call("register_each", count=sizes.samples, gap=sizes.gap)
+    # The first few find nothing warm, and are not what is asked about.
     return _delays(began, _seen(other, "registered", sizes.samples))[5:]
 
 

@@ -238,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print a Markdown table; the rest goes where it is asked to go."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog="example: python -m benchmarks.wire --repetitions 15 --json wire.json",
+        epilog="example: python -m benchmarks wire --repetitions 15 --json wire.json",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--records", type=int, default=10_000, help="records (default: 10000)")

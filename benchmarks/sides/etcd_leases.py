@@ -11,7 +11,7 @@ import json
 import time
 from typing import Any
 
-from .talking import HOST, TTL, Sightings, document, in_range, serve_asyncio, service
+from .talking import HOST, TTL, Sightings, document, in_background, in_range, serve_asyncio, service
 
 BATCH = 100
 """Requests in flight at most, where many are made at once; etcd takes 128 to a transaction."""
@@ -31,7 +31,7 @@ class Node:
     async def open(self, peers: list[int]) -> None:
         await self._connect(peers)
         self.lease = await self.client.lease(TTL)
-        self.tasks.append(asyncio.create_task(self._keep_alive()))
+        self.tasks.append(in_background(self._keep_alive()))
 
     async def _connect(self, peers: list[int]) -> None:
         self.client = self.library.Client(host=HOST, port=peers[0])
@@ -44,13 +44,13 @@ class Node:
 
     async def watch(self, events: bool) -> None:
         watching = await self.client.watch_prefix(b"svc/")
-        self.tasks.append(asyncio.create_task(self._watch(watching)))
+        self.tasks.append(in_background(self._watch(watching)))
         # It has no way to tell that the server has taken note of it.
         await asyncio.sleep(0.2)
 
     async def _watch(self, watching: Any) -> None:
         async for event in watching:
-            if event.kind.name == "PUT":
+            if event.kind == "PUT":
                 self.sightings.came(json.loads(event.kv.value)["port"])
             else:
                 self.sightings.went(1024 + int(event.kv.key.rpartition(b"/")[2]) % 60_000)
@@ -108,7 +108,7 @@ class Node:
         # The watch goes on from the revision of what was read, so that nothing is missed.
         revision = found.header.revision + 1
         watching = await self.client.watch_prefix(b"svc/", start_revision=revision)
-        self.tasks.append(asyncio.create_task(self._watch(watching)))
+        self.tasks.append(in_background(self._watch(watching)))
         ended = time.monotonic()
         assert len(held) >= count, f"found {len(held)} of {count}"
         return [began, ended]

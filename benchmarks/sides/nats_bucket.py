@@ -12,7 +12,7 @@ import json
 import time
 from typing import Any
 
-from .talking import HOST, Sightings, document, in_range, serve_asyncio, service
+from .talking import HOST, Sightings, document, in_background, in_range, serve_asyncio, service
 
 BATCH = 100
 """Requests in flight at most, where many are made at once."""
@@ -38,7 +38,7 @@ class Node:
     async def watch(self, events: bool) -> None:
         watching = await self.bucket.watchall()
         # The first that comes is None where the bucket is empty.
-        self.tasks.append(asyncio.create_task(self._watch(watching)))
+        self.tasks.append(in_background(self._watch(watching)))
 
     async def _watch(self, watching: Any) -> None:
         async for entry in watching:

@@ -21,10 +21,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import attrs
@@ -38,6 +40,7 @@ __all__ = [
     "Sightings",
     "document",
     "free_port",
+    "in_background",
     "in_range",
     "serve_asyncio",
     "serve_threads",
@@ -109,6 +112,20 @@ class Sightings:
         while len(self.arrivals) < count:
             await asyncio.sleep(0.01)
         return self.arrivals[count - 1]
+
+
+def in_background(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Run something for as long as the node runs; where it fails, the node ends, and says why."""
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            traceback.print_exception(error)
+            sys.stderr.flush()
+            os._exit(1)
+
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(ended)
+    return task
 
 
 def _call(node: object, line: bytes | str) -> Any:
