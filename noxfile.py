@@ -88,7 +88,7 @@ def soak(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """manifest and its peers on the same work: `-- --quick`, `-- --only join`, `-- --help`.
+    """Speed beside peers on the same work: `-- --quick`, `-- --only join`, `-- --help`.
 
     The servers are those of the system's packages: redis-server, etcd-server and nats-server.
     """

@@ -16,10 +16,11 @@ Each has a --help. Figures go to build/benchmarks, as JSON and as Markdown.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 from . import compare, growth, micro, pages, ranges, simulation, wire
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "compare": compare.main,
     "micro": micro.main,
     "growth": growth.main,
@@ -48,7 +49,7 @@ def main(arguments: list[str]) -> None:
         case [word, *_] if not word.startswith("-"):
             sys.exit(f"there is no {word}; there are {', '.join(COMMANDS)}, everything")
         case _:
-            compare.main(arguments)
+            COMMANDS["compare"](arguments)
 
 
 if __name__ == "__main__":

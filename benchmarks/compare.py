@@ -235,7 +235,10 @@ def to_markdown(report: Mapping[str, Any]) -> str:
         [
             f"{measure['what']}, {measure['unit']}",
             measure["goal"],
-            *(spread(Spread.of(results[name][side])) if side in results[name] else "-" for side in sides),
+            *(
+                spread(Spread.of(results[name][side])) if side in results[name] else "-"
+                for side in sides
+            ),
             _ratio(results[name]),
         ]
         for name, measure in report["measures"].items()

@@ -163,7 +163,7 @@ class Registries(Application[Manifest]):
     spread: float = math.inf
     believed: int = 0
 
-    async def run(self, node: Node[Manifest]) -> None:  # noqa: D102 - as it says above
+    async def run(self, node: Node[Manifest]) -> None:
         async with open_manifest(environment=node.environment()) as manifest:
             await manifest.listen(3100)
             for peer in self.dialled[node.index]:
@@ -171,12 +171,12 @@ class Registries(Application[Manifest]):
             node.state = manifest
             await node.leaving.wait()
 
-    def do(self, node: Node[Manifest], operation: object) -> None:  # noqa: D102 - as it says above
+    def do(self, node: Node[Manifest], operation: object) -> None:
         assert node.state is not None
         self.written = trio.current_time()
         node.state.register("written@1.0.0", port=80)
 
-    def check(self, cluster: Cluster[Manifest]) -> None:  # noqa: D102 - as it says above
+    def check(self, cluster: Cluster[Manifest]) -> None:
         carried = sum(cluster.network.transmitted.values())
         look = trio.current_time(), carried, time.process_time()
         if not self.written:
@@ -253,9 +253,7 @@ def to_markdown(report: Mapping[str, Any]) -> str:
             for count, measured in sizes.items()
         ],
     )
-    said = measured_on(
-        report["machine"], repetitions=report["repetitions"], quick=report["quick"]
-    )
+    said = measured_on(report["machine"], repetitions=report["repetitions"], quick=report["quick"])
     return f"{first}\n\n{second}\n\nClusters are simulated once, at default settings. {said}"
 
 

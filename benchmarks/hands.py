@@ -12,12 +12,12 @@ import time
 
 import attrs
 
+from manifest.codec import pack_data
 from manifest.options import Options
 from manifest.protocol import LinkProtocol
 from manifest.records import Record
 from manifest.replica import Replica
 from manifest.timekeeping import PhysicalClock, WakingClock
-from manifest.codec import pack_data
 
 from .sides.talking import HOST, service
 

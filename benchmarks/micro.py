@@ -213,7 +213,9 @@ def measure(paths: Sequence[HotPath], repetitions: int, less: int) -> dict[str, 
     return measured
 
 
-def ratios(now: Mapping[str, Sequence[float]], then: Mapping[str, Sequence[float]]) -> dict[str, float]:
+def ratios(
+    now: Mapping[str, Sequence[float]], then: Mapping[str, Sequence[float]]
+) -> dict[str, float]:
     """Return how many times as long each path takes as it did then, by the medians.
 
     >>> ratios({"get": [3.0], "new": [1.0]}, {"get": [2.0, 1.0, 9.0], "gone": [1.0]})
@@ -238,9 +240,7 @@ def to_markdown(report: Mapping[str, Any], against: Mapping[str, Any] | None = N
         if against is not None:
             row.append(figure(compared[name]) if name in compared else "")
         rows.append(row)
-    said = measured_on(
-        report["machine"], repetitions=report["repetitions"], quick=report["quick"]
-    )
+    said = measured_on(report["machine"], repetitions=report["repetitions"], quick=report["quick"])
     return f"{table(headers, rows, words=2)}\n\nProcessor time. {said}"
 
 

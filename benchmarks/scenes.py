@@ -61,7 +61,9 @@ MEASURES = (
     Measure("free-p50", "free → gone on the other node, p50", "ms", "0.3"),
     Measure("two-hops-p50", "register → seen two hops away, p50", "ms", "0.55"),
     Measure("two-hops-p99", "register → seen two hops away, p99", "ms"),
-    Measure("bulk", "{services:,} registrations on one node until all are on the other", "s", "0.2"),
+    Measure(
+        "bulk", "{services:,} registrations on one node until all are on the other", "s", "0.2"
+    ),
     Measure("get", "get(role), {hits:,} of {services:,} services", "µs", "20"),
     Measure("range", "get(role, range), the same", "µs", "40"),
     Measure("miss", "get of a role that nobody has", "µs", "1"),

@@ -19,7 +19,8 @@ from .measuring import Spread
 __all__ = ["figure", "fill", "marked", "measured_on", "spread", "table"]
 
 _MARKED = re.compile(
-    r"(?P<begin><!-- figures: (?P<name>[a-z-]+) -->\n).*?(?P<end><!-- end of figures -->)", re.DOTALL
+    r"(?P<begin><!-- figures: (?P<name>[a-z-]+) -->\n).*?(?P<end><!-- end of figures -->)",
+    re.DOTALL,
 )
 
 
@@ -74,19 +75,19 @@ def measured_on(machine: dict[str, Any], *, repetitions: int, quick: bool) -> st
 
 
 def marked(page: str) -> list[str]:
-    """Return the names of the places for figures in a page.
+    r"""Return the names of the places for figures in a page.
 
-    >>> marked("<!-- figures: micro -->\\n<!-- end of figures -->\\n")
+    >>> marked("<!-- figures: micro -->\n<!-- end of figures -->\n")
     ['micro']
     """
     return [match["name"] for match in _MARKED.finditer(page)]
 
 
 def fill(page: str, name: str, text: str) -> str:
-    """Return a page with the figures of this name replaced. ValueError unless it has one place.
+    r"""Return a page with the figures of this name replaced. ValueError unless it has one place.
 
-    >>> fill("<!-- figures: micro -->\\nold\\n<!-- end of figures -->", "micro", "new")
-    '<!-- figures: micro -->\\n\\nnew\\n\\n<!-- end of figures -->'
+    >>> fill("<!-- figures: micro -->\nold\n<!-- end of figures -->", "micro", "new")
+    '<!-- figures: micro -->\n\nnew\n\n<!-- end of figures -->'
     """
     places = marked(page).count(name)
     if places != 1:

@@ -63,7 +63,10 @@ class Node:
         for start in range(first, first + count, BATCH):
             numbers = range(start, min(start + BATCH, first + count))
             await asyncio.gather(
-                *(self.bucket.put(self._key(each, roles), document(each, roles)) for each in numbers)
+                *(
+                    self.bucket.put(self._key(each, roles), document(each, roles))
+                    for each in numbers
+                )
             )
         return [began, time.monotonic()]
 

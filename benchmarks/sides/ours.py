@@ -126,4 +126,3 @@ async def main() -> None:
 
 if __name__ == "__main__":
     trio.run(main)
-
