@@ -15,6 +15,7 @@ import argparse
 import gc
 import importlib
 import importlib.util
+import itertools
 import json
 import logging
 import math
@@ -47,7 +48,7 @@ _ROLES = 100
 _WARM = 12.0
 """Virtual seconds until all links are made and all initial state has gone round."""
 _LATENCY = 0.01
-"""Virtual seconds that everything takes over a link: a round of gossip, as the table counts them."""
+"""Virtual seconds that everything takes over a link: a round, as the table counts them."""
 
 
 # Services
@@ -316,7 +317,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         report = json.loads(given.replot.read_text("utf-8"))
     else:
         report = _measure(given)
-        (given.directory / "growth.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
     print(to_markdown(report))
     if importlib.util.find_spec("matplotlib") is None:
         print("no matplotlib here, so nothing is drawn: it is in the group bench", file=sys.stderr)
@@ -335,24 +335,23 @@ def _measure(given: argparse.Namespace) -> dict[str, Any]:
         for count in sizes:
             for name, value in measure_services(count).items():
                 services[count].setdefault(name, []).append(value)
-    clusters: dict[str, dict[int, dict[str, float]]] = {}
-    for topology in given.topologies:
-        for count in nodes:
-            began = time.process_time()
-            clusters.setdefault(topology, {})[count] = measure_nodes(count, topology, given.seconds)
-            took = time.process_time() - began
-            print(f"{topology}, {count} nodes: {took:.0f} s", file=sys.stderr, flush=True)
-    return {
+    clusters: dict[str, dict[str, dict[str, float]]] = {name: {} for name in given.topologies}
+    report = {
         "machine": where,
         "repetitions": repetitions,
         "quick": given.quick,
         # As JSON has it, so that what was just measured and what was read are the same.
         "services": {str(count): each for count, each in services.items()},
-        "nodes": {
-            topology: {str(count): each for count, each in sizes.items()}
-            for topology, sizes in clusters.items()
-        },
+        "nodes": clusters,
     }
+    for count, topology in itertools.product(nodes, given.topologies):
+        began = time.process_time()
+        clusters[topology][str(count)] = measure_nodes(count, topology, given.seconds)
+        took = time.process_time() - began
+        print(f"{topology}, {count} nodes: {took:.0f} s", file=sys.stderr, flush=True)
+        # The largest take longest: whoever interrupts them keeps the others.
+        (given.directory / "growth.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    return report
 
 
 if __name__ == "__main__":

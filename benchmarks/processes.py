@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import attrs
 
@@ -166,7 +166,7 @@ class Stage:
         self.server_pid: int | None = None
         self.proxies: list[NodeProcess] = []
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             self._directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             if self._server is not None:
