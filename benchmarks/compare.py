@@ -99,7 +99,7 @@ SIDES = (
         OURS,
         "`open_manifest`, linked directly",
         "ours",
-        (*SCENES,),
+        tuple(scene for scene in SCENES if scene != "bare"),
         "manifest",
     ),
     Side(
@@ -144,6 +144,7 @@ SIDES = (
         "aiocluster",
     ),
 )
+BARE = Side("bare", "Trio and nothing else", "bare", ("bare",))
 NOT_COMPARED = {
     "zeroconf": "mDNS is multicast at one fixed port, and this stays on loopback and free ports",
     "tallship-manifest": "the npm registry that was asked has no package of that name",
@@ -152,36 +153,26 @@ NOT_COMPARED = {
 Results = dict[str, dict[str, list[float]]]
 
 
-def play(
-    sides: Sequence[Side],
-    scenes: Sequence[Scene],
-    sizes: Sizes,
-    repetitions: int,
-    node_peers: Path | None,
-) -> tuple[Results, dict[str, str]]:
-    """Have all sides play all scenes; return figures by measure and side, and what failed."""
-    results: Results = {}
-    failed: dict[str, str] = {}
-    bare = Side("bare", "Trio and nothing else", "bare", ("bare",))
-    for repetition in range(repetitions):
-        for scene in scenes:
-            turn = repetition % len(sides)
-            for side in (bare, *sides[turn:], *sides[:turn]):
-                where = f"{side.name}: {scene.name}"
-                if scene.name not in side.scenes or where in failed:
-                    continue
-                if scene.name == bare.name and side is not bare:
-                    continue
-                _say(f"{repetition + 1}/{repetitions} {where}")
-                try:
-                    with Stage(side.command(node_peers), side.server) as stage:
-                        for measure, value in scene.play(stage, sizes):
-                            results.setdefault(measure, {}).setdefault(side.name, []).append(value)
-                except Unable as reason:
-                    # Not tried again: it may have waited for a minute.
-                    failed[where] = str(reason)
-                    _say(f"    failed: {reason}")
-    return results, failed
+@attrs.frozen
+class Outcome:
+    """What was measured so far, by measure and side, and what failed, by side and scene."""
+
+    results: Results = attrs.field(factory=dict)
+    failed: dict[str, str] = attrs.field(factory=dict)
+
+    def play(self, side: Side, scene: Scene, sizes: Sizes, node_peers: Path | None) -> None:
+        """Have a side play a scene, unless it has failed at it; nobody waits for that twice."""
+        where = f"{side.name}: {scene.name}"
+        if scene.name not in side.scenes or where in self.failed:
+            return
+        _say(f"  {where}")
+        try:
+            with Stage(side.command(node_peers), side.server) as stage:
+                for measure, value in scene.play(stage, sizes):
+                    self.results.setdefault(measure, {}).setdefault(side.name, []).append(value)
+        except Unable as reason:
+            self.failed[where] = str(reason)
+            _say(f"    failed: {reason}")
 
 
 def _say(text: str) -> None:
@@ -203,27 +194,20 @@ def best(measured: Mapping[str, Sequence[float]]) -> tuple[str, float] | None:
 
 
 def report(
-    results: Results,
-    failed: Mapping[str, str],
-    skipped: Mapping[str, str],
-    sides: Sequence[Side],
-    given: argparse.Namespace,
+    outcome: Outcome, skipped: Mapping[str, str], sides: Sequence[Side], given: argparse.Namespace
 ) -> dict[str, Any]:
-    """Return all there is to say, for JSON."""
+    """Return all there is to say, for JSON, but for where and how often it was measured."""
     sizes = QUICK if given.quick else FULL
     known = measures(sizes)
     return {
-        "machine": machine("trio", "msgspec", "attrs"),
-        "repetitions": given.repetitions,
-        "quick": given.quick,
         "sizes": attrs.asdict(sizes),
-        "measures": {name: attrs.asdict(known[name]) for name in known if name in results},
+        "measures": {name: attrs.asdict(known[name]) for name in known if name in outcome.results},
         "sides": {
             side.name: {"how": side.how, "version": side.version(given.node_peers)}
             for side in sides
         },
-        "results": results,
-        "failed": dict(failed),
+        "results": outcome.results,
+        "failed": outcome.failed,
         "skipped": dict(skipped),
     }
 
@@ -326,12 +310,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not sides:
         parser.error("there is nobody to compare")
     sizes = QUICK if given.quick else FULL
-    results, failed = play(sides, scenes, sizes, given.repetitions, given.node_peers)
-    said = report(results, failed, skipped, sides, given)
     given.directory.mkdir(parents=True, exist_ok=True)
-    (given.directory / "compare.json").write_text(json.dumps(said, indent=1) + "\n", "utf-8")
-    markdown = to_markdown(said)
-    (given.directory / "compare.md").write_text(markdown + "\n", "utf-8")
+    outcome = Outcome()
+    began = machine("trio", "msgspec", "attrs")
+    markdown = ""
+    for repetition in range(given.repetitions):
+        _say(f"repetition {repetition + 1} of {given.repetitions}")
+        turn = repetition % len(sides)
+        for scene in scenes:
+            for side in (BARE, *sides[turn:], *sides[:turn]):
+                outcome.play(side, scene, sizes, given.node_peers)
+        # Whoever interrupts it keeps what there is, and it says how much that is.
+        said = {
+            "machine": began,
+            "repetitions": repetition + 1,
+            "quick": given.quick or repetition + 1 < LEAST_REPETITIONS,
+            **report(outcome, skipped, sides, given),
+        }
+        (given.directory / "compare.json").write_text(json.dumps(said, indent=1) + "\n", "utf-8")
+        markdown = to_markdown(said)
+        (given.directory / "compare.md").write_text(markdown + "\n", "utf-8")
     print(markdown)
 
 
