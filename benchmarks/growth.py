@@ -23,7 +23,7 @@ import random
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -273,22 +273,29 @@ def plot(report: Mapping[str, Any], to: Path) -> None:
         for name in names:
             medians = [Spread.of(measured[name]).median for measured in services.values()]
             axis.plot([int(count) for count in services], medians, marker="o", label=name)
-        _finish(axis, title, "services")
+        _finish(axis, title, "services", services)
     for axis, name in zip(
         axes[1], ("B/s a link", "CPU a node, %", "rounds until a write is everywhere"), strict=True
     ):
         for topology, sizes in report["nodes"].items():
             measured = [each[name] for each in sizes.values()]
             axis.plot([int(count) for count in sizes], measured, marker="o", label=topology)
-        _finish(axis, name, "nodes")
+        _finish(axis, name, "nodes", next(iter(report["nodes"].values()), {}))
     where = f"{report['machine']['date']}, {report['machine']['processor']}"
     figure.suptitle(f"manifest, {where}{', a quick run: no result' if report['quick'] else ''}")
     # Without the date of its making, so that equal figures make equal files.
     figure.savefig(to, dpi=80, metadata={"Software": None})
 
 
-def _finish(axis: Any, title: str, below: str) -> None:
+def _finish(axis: Any, title: str, below: str, sizes: Iterable[str]) -> None:
     axis.set(title=title, xlabel=below, xscale="log", yscale="log")
+    ticks = [int(size) for size in sizes]
+    axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axis.set_xticks([], minor=True)
+    # At least a decade, so that what is constant looks so.
+    least, greatest = axis.get_ylim()
+    axis.set_ylim(min(least, greatest / 30), greatest * 1.5)
+    axis.yaxis.set_major_formatter("{x:g}")
     axis.grid(visible=True, which="major", alpha=0.3)
     axis.legend()
 
