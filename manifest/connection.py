@@ -32,8 +32,6 @@ __all__ = ["Connection", "Hub"]
 _CHUNK = 64 * 1024
 _PARTING = 1.0
 """Seconds for the peer to take the last word and hang up."""
-_LINGER = 0.05
-"""Seconds for which a heartbeat alone may wait, to share a frame with others."""
 
 
 class Hub(Protocol):
@@ -53,8 +51,8 @@ class Hub(Protocol):
     def emit(self, event: Event) -> None:
         """Tell the subscribers."""
 
-    def gossip(self, *, urgent: bool) -> None:
-        """Wake every link: the replica has changed."""
+    def gossip(self, within: float = 0.0) -> None:
+        """Have every link carry what is new: at once, or within so many seconds."""
 
     def learn_address(self, host: str) -> None:
         """Take note of the address at which a peer sees this host."""
@@ -73,9 +71,7 @@ class Connection:
         # The zone of a scoped IPv6 address means something on this host alone.
         seen = remote.host.partition("%")[0]
         self.protocol = LinkProtocol(hub.replica, seen=seen, listening=hub.listening)
-        self._urgent = trio.Event()
-        # What the writer waits in; its deadline is when what is not urgent has waited long enough.
-        self._lingering = trio.CancelScope()
+        self._awake = trio.Event()
         self._idle = trio.Event()
         self._ended = trio.Event()
         # Deadlines in waking time; a frame's begins with its first byte.
@@ -93,19 +89,16 @@ class Connection:
         """What has passed over the stream so far."""
         return self.protocol.traffic
 
-    def wake(self, *, urgent: bool) -> None:
-        """Have the writer look for something to send: at once, or soon."""
-        if urgent:
-            self._urgent.set()
-        elif self._lingering.deadline == math.inf and self.protocol.has_news:
-            self._lingering.deadline = trio.current_time() + _LINGER
+    def wake(self) -> None:
+        """Have the writer look for something to send."""
+        self._awake.set()
 
     def part(self, code: str, reason: str) -> None:
         """Say Bye, and end once the peer has taken it or has had a second to."""
         self.protocol.close(code, reason)
         self._end = self._end or LinkError(f"closed by this side: {reason}")
         self._hurry()
-        self.wake(urgent=True)
+        self.wake()
 
     def _hurry(self) -> None:
         """Give the peer a second to hang up."""
@@ -123,7 +116,7 @@ class Connection:
         """Wait until all that there is to say now has been handed to the operating system."""
         while not (self._ended.is_set() or (self.protocol.flushed and self._idle.is_set())):
             self._be_busy()
-            self.wake(urgent=True)
+            self.wake()
             await self._idle.wait()
 
     async def wait_ended(self) -> None:
@@ -175,13 +168,14 @@ class Connection:
                 self._hub.refused += 1
                 self.part("error", str(error))
                 # What came before the fault in the same bytes has been joined.
-                self._hub.gossip(urgent=True)
+                self._hub.gossip(self.protocol.take_within())
                 continue
             self._note_arrival(complete=bool(messages))
             for message in messages:
                 if isinstance(message, Bye):
                     return self._end or _last_words(message)
                 self._handle(message)
+            self._hub.gossip(self.protocol.take_within())
 
     def _deadline(self) -> tuple[float, str]:
         timeouts = self._options.timeouts
@@ -216,11 +210,11 @@ class Connection:
                 self._link.met(message)
                 if message.seen is not None:
                     self._hub.learn_address(message.seen)
-                self.wake(urgent=True)
+                self.wake()
             case Synced():
                 self._link.has_synced()
             case _:
-                self._hub.gossip(urgent=bool(message.delta.entries))
+                pass  # it has been joined
 
     # Writing
 
@@ -233,8 +227,7 @@ class Connection:
                 if self.protocol.parting:
                     await self._stream.send_eof()
                     return
-                with self._lingering:
-                    await self._urgent.wait()
+                await self._awake.wait()
         except trio.BrokenResourceError as error:
             self._end = self._end or _broke(error)
             # The reader ends the connection: the peer's last words may still wait to be read.
@@ -247,7 +240,7 @@ class Connection:
 
     async def _send_all(self) -> None:
         """Send until there is nothing more to send."""
-        self._urgent, self._lingering = trio.Event(), trio.CancelScope()
+        self._awake = trio.Event()
         self._be_busy()
         timeout = self._options.timeouts.send
         while data := self.protocol.bytes_to_send():

@@ -8,7 +8,7 @@ that is not for applications.
 from __future__ import annotations
 
 import logging
-from functools import partial
+import math
 
 import trio
 
@@ -56,7 +56,9 @@ class Exchange:
         physical = PhysicalClock(environment.wall, environment.monotonic)
         waking = WakingClock(trio.current_time, self.pulse_interval)
         self.replica = Replica(environment.node_id(), options, physical, waking, self.emit)
-        self.registrations = Registrations(self.replica, options, partial(self.gossip, urgent=True))
+        self.registrations = Registrations(self.replica, options, self.gossip)
+        # What `relay` waits in: its deadline is when what may wait has waited long enough.
+        self._waiting = trio.CancelScope()
 
     @property
     def listening(self) -> str | None:
@@ -83,11 +85,31 @@ class Exchange:
                     self.options.name,
                 )
 
-    def gossip(self, *, urgent: bool) -> None:
-        """Wake every link: the replica has changed."""
+    def gossip(self, within: float = 0.0) -> None:
+        """Have every link carry what is new: at once, or within so many seconds.
+
+        What may wait goes with whatever goes out first.
+        """
+        if within > 0:
+            by = trio.current_time() + within
+            # Setting a deadline costs something, also where it stays.
+            if by < self._waiting.deadline:
+                self._waiting.deadline = by
+            return
+        self._waiting.deadline = math.inf
         for link in self.links:
-            if link.connection is not None:
-                link.connection.wake(urgent=urgent)
+            if link.connection is not None and link.connection.protocol.has_news:
+                link.connection.wake()
+
+    async def relay(self) -> None:
+        """Have the links carry what has waited for long enough, again and again, until cancelled.
+
+        One task for all links: each would have to wake for the same heartbeats.
+        """
+        while True:
+            with trio.CancelScope() as self._waiting:
+                await trio.sleep_forever()
+            self.gossip()
 
     def learn_address(self, host: str) -> None:
         """Take note of an address of this host, if it is a better one than is known.

@@ -5,6 +5,10 @@ left of it. It counts only if it belongs to a strictly newer time of the owner's
 one held, so neither a relay nor a late duplicate can extend it. Deadlines are kept on the waking
 clock.
 
+What it says of patience is for relays: for how long they may hold it back, all of them together, so
+that many leases share a frame. Each takes a share of what is left of that, and forwards the rest;
+so however many relays there are, a lease never waits for longer than its owner can spare.
+
 Of two running leases with one name the later-born is believed: that is how a restarted node
 displaces its former incarnation at once. Should the later-born lapse first, the other is believed
 again.
@@ -24,6 +28,11 @@ from .messages import Lease
 
 __all__ = ["LeaseTable", "Turn"]
 
+_SHARE = 2
+"""Each relay takes one in so many parts of the patience that is left."""
+_OVERDUE = 3
+"""Once no more than one in so many parts of a lease is left, the heartbeat after it is overdue."""
+
 
 @attrs.frozen
 class Turn:
@@ -39,6 +48,10 @@ class Turn:
 class _Held:
     lease: Lease
     deadline: float
+    queued: float = math.inf
+    """At which deadline it stands in the heap, never a later one; infinity where it does not."""
+    missed: bool = False
+    """Whether `overdue` has named it since its last heartbeat."""
 
     @property
     def seniority(self) -> tuple[int, str]:
@@ -56,7 +69,8 @@ class LeaseTable:
         self._now = now
         self._longest = longest
         self._held: dict[str, _Held] = {}
-        # A heap. What a later lease has replaced stays in it until it is met or they are too many.
+        # A heap, in which a node stands at a deadline that it once had: a heartbeat that moves the
+        # deadline away costs nothing here, and is found when the earlier one has come.
         self._deadlines: list[tuple[float, str]] = []
         # The nodes of each name whose leases ran at the last `settle`, or came since.
         self._named: dict[str, dict[str, None]] = {}
@@ -77,45 +91,76 @@ class LeaseTable:
         """Enter the lease of the node itself, which never lapses while it runs."""
         self._hold(_Held(lease, math.inf))
 
-    def grant(self, lease: Lease) -> None:
-        """Take a lease that was heard of, if it is newer than the one held."""
-        held = self._held.get(lease.node)
-        newest = self._forgotten if held is None else held.lease.time
-        if lease.time <= newest or (held is not None and held.deadline == math.inf):
-            return
-        deadline = self._now() + min(lease.remaining / 1000, self._longest)
-        self._hold(_Held(lease, deadline))
-        heapq.heappush(self._deadlines, (deadline, lease.node))
-        if len(self._deadlines) > 2 * len(self._held):
-            self._deadlines = [
-                (held.deadline, node)
-                for node, held in self._held.items()
-                if held.deadline < math.inf
-            ]
-            heapq.heapify(self._deadlines)
+    def grant(self, *leases: Lease) -> float:
+        """Take leases that were heard of, those that are newer than the ones held.
 
-    def remaining(self, node: str) -> Lease | None:
+        Returns for how many seconds a relay may hold back what was new; infinity if nothing was.
+        """
+        now, patience = self._now(), math.inf
+        for lease in leases:
+            held = self._held.get(lease.node)
+            newest = self._forgotten if held is None else held.lease.time
+            if lease.time <= newest or (held is not None and held.deadline == math.inf):
+                continue
+            patience = min(patience, lease.patience)
+            deadline = now + min(lease.remaining / 1000, self._longest)
+            if held is not None and self._is_more_of(held.lease, lease):
+                held.lease, held.deadline, held.missed = lease, deadline, False
+            else:
+                held = _Held(lease, deadline)
+                self._hold(held)
+            if deadline < held.queued:
+                self._queue(held)
+        return patience / 1000 / _SHARE
+
+    def remaining(self, node: str, now: float | None = None) -> Lease | None:
         """Return a node's lease with what is left of it, if only 0, or None where none is held.
 
         That is what a relay forwards. A node that has left is to be known to have left behind it.
+        `now` spares who asks for many of them asking for the time again and again.
         """
         held = self._held.get(node)
         if held is None or held.deadline == math.inf:
             return None
-        left = max(0.0, held.deadline - self._now())
-        return attrs.evolve(held.lease, remaining=int(left * 1000))
+        node, time, _, born, name, patience = held.lease
+        left = max(0.0, held.deadline - (self._now() if now is None else now))
+        return Lease(node, time, int(left * 1000), born, name, patience - patience // _SHARE)
 
     def next_deadline(self) -> float:
         """Return the waking time at which the next lease lapses, or infinity."""
-        while self._deadlines and not self._is_current(*self._deadlines[0]):
-            heapq.heappop(self._deadlines)
-        return self._deadlines[0][0] if self._deadlines else math.inf
+        while self._deadlines:
+            queued, node = self._deadlines[0]
+            held = self._held.get(node)
+            if held is None or held.queued != queued:
+                heapq.heappop(self._deadlines)
+            elif held.deadline > queued:
+                held.queued = held.deadline
+                heapq.heapreplace(self._deadlines, (held.deadline, node))
+            else:
+                return queued
+        return math.inf
+
+    def overdue(self) -> list[str]:
+        """Return the nodes whose leases have come down to a third since the last heartbeat.
+
+        Each is named once per heartbeat, and those that have lapsed by now not any more. O(nodes).
+        """
+        now = self._now()
+        late: list[str] = []
+        for node, held in self._held.items():
+            left = held.deadline - now
+            if not held.missed and 0 < left < held.lease.remaining / 1000 / _OVERDUE:
+                held.missed = True
+                late.append(node)
+        return late
 
     def settle(self) -> list[Turn]:
         """Judge what was granted and what has lapsed since the last call; return what turned."""
         now = self._now()
         while self.next_deadline() <= now:
-            self._unsettle(heapq.heappop(self._deadlines)[1])
+            node = heapq.heappop(self._deadlines)[1]
+            self._held[node].queued = math.inf
+            self._unsettle(node)
         turns: list[Turn] = []
         for node in self._unsettled:
             displaced_by = self._displacer(node, now)
@@ -169,9 +214,20 @@ class LeaseTable:
         if name is not None:
             self._unsettled.update(self._named.get(name, {}))
 
-    def _is_current(self, deadline: float, node: str) -> bool:
-        held = self._held.get(node)
-        return held is not None and held.deadline == deadline
+    def _is_more_of(self, held: Lease, lease: Lease) -> bool:
+        """Tell whether a lease only goes on with one that is believed, and so turns nobody."""
+        return lease.node in self._believed and (held.born, held.name) == (lease.born, lease.name)
+
+    def _queue(self, held: _Held) -> None:
+        held.queued = held.deadline
+        heapq.heappush(self._deadlines, (held.deadline, held.lease.node))
+        if len(self._deadlines) > 2 * len(self._held):
+            self._deadlines = [
+                (held.queued, node)
+                for node, held in self._held.items()
+                if held.queued < math.inf
+            ]
+            heapq.heapify(self._deadlines)
 
     def _runs(self, node: str, now: float) -> bool:
         held = self._held.get(node)

@@ -11,6 +11,7 @@ form on the wire, which is described and checked in wire.py.
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 import attrs
 
@@ -79,9 +80,11 @@ class Synced:
     """All that the peer lacked at its Hello has been sent."""
 
 
-@attrs.frozen
-class Lease:
-    """How long from now to believe in a node, as of a time in its context."""
+class Lease(NamedTuple):
+    """How long from now to believe in a node, as of a time in its context.
+
+    A named tuple, for each heartbeat of each node makes one at every node that it passes.
+    """
 
     node: str
     time: int
@@ -91,14 +94,20 @@ class Lease:
     born: int = 0
     """Hybrid time at which the node was opened; sent for named nodes."""
     name: str | None = None
+    patience: int = 0
+    """Milliseconds for which relays may hold it back, all of them together, to share frames."""
 
 
 @attrs.frozen
 class Gossip:
-    """A delta of the map, and leases that ride along."""
+    """A delta of the map, leases that ride along, and whose heartbeats to send where."""
 
     delta: Delta[str, Record]
     leases: tuple[Lease, ...] = ()
+    prunes: tuple[str, ...] = ()
+    """Nodes whose heartbeats the sender hears from elsewhere: spare it them."""
+    grafts: tuple[str, ...] = ()
+    """Nodes whose heartbeats the sender misses: send it them again."""
 
 
 Message = Hello | Bye | Synced | Gossip

@@ -32,8 +32,8 @@ class GossipPacker:
     def __init__(self, limit: int, *, base: int) -> None:
         self._limit = limit
         self._base = base
-        # The kind, the array, base and horizon, and the headers of seven arrays.
-        self._size = 1 + 1 + 9 + 9 + 7 * 5
+        # The kind, the array, base and horizon, and the headers of nine arrays.
+        self._size = 1 + 1 + 9 + 9 + 9 * 5
         self._rows = 0
         self._nodes: dict[str, int] = {}
         self._roles: dict[str, int] = {}
@@ -43,9 +43,11 @@ class GossipPacker:
         self._frees: list[tuple[Any, ...]] = []
         self._marks: list[tuple[Any, ...]] = []
         self._leases: list[tuple[Any, ...]] = []
+        self._prunes: list[int] = []
+        self._grafts: list[int] = []
 
     def __bool__(self) -> bool:
-        return bool(self._writes or self._frees or self._marks or self._leases)
+        return self._rows > 0
 
     def add_entry(self, entry: Entry[str, Record]) -> bool:
         """Add an entry; False where it does not fit."""
@@ -71,44 +73,76 @@ class GossipPacker:
             )
         return fits
 
-    def add_mark(self, node: str, since: int, until: int) -> bool:
-        """Add a node's interval, from `since` to `until`; False where it does not fit."""
-        if fits := self._take(1 + 5 + 9 + 9, node):
-            self._marks.append((self._nodes[node], since - self._base, until - self._base))
+    def add_mark(self, node: str, since: int, until: int, lease: Lease | None = None) -> bool:
+        """Add a node's interval, from `since` to `until`, and its lease; False unless both fit."""
+        cost, rows = 1 + 5 + 9 + 9, 1
+        if lease is not None:
+            cost, rows = cost + _cost_of(lease), 2
+        if fits := self._take(cost, node, rows=rows):
+            base, index = self._base, self._nodes[node]
+            self._marks.append((index, since - base, until - base))
+            if lease is not None:
+                self._append(lease, index)
         return fits
 
     def add_lease(self, lease: Lease) -> bool:
         """Add a lease; False where it does not fit."""
-        name = 0 if lease.name is None else _bytes_of(lease.name)
-        if fits := self._take(1 + 5 + 9 + 9 + 9 + 5 + name, lease.node):
-            row = (self._nodes[lease.node], lease.time - self._base, lease.remaining)
-            born = lease.born - self._base if lease.born else None
-            known = born is not None or lease.name is not None
-            self._leases.append((*row, born, lease.name) if known else row)
+        if fits := self._take(_cost_of(lease), lease.node):
+            self._append(lease, self._nodes[lease.node])
+        return fits
+
+    def _append(self, lease: Lease, index: int) -> None:
+        _, time, remaining, born, name, patience = lease
+        row = (index, time - self._base, remaining, patience)
+        if born or name is not None:
+            row = (*row, born - self._base if born else None, name)
+        self._leases.append(row)
+
+    def add_prune(self, node: str) -> bool:
+        """Add a node whose heartbeats are to be spared; False where it does not fit."""
+        if fits := self._take(5, node):
+            self._prunes.append(self._nodes[node])
+        return fits
+
+    def add_graft(self, node: str) -> bool:
+        """Add a node whose heartbeats are missed; False where it does not fit."""
+        if fits := self._take(5, node):
+            self._grafts.append(self._nodes[node])
         return fits
 
     def _take(
-        self, cost: int, node: str, role: str | None = None, address: str | None = None
+        self,
+        cost: int,
+        node: str,
+        role: str | None = None,
+        address: str | None = None,
+        *,
+        rows: int = 1,
     ) -> bool:
         """Count a row and the words that it refers to, and enter new ones in their tables.
 
         False where that is too much, and then nothing is counted and entered.
         """
-        new: list[tuple[dict[str, int], str]] = []
-        if node not in self._nodes:
-            new.append((self._nodes, node))
-        if role is not None and role not in self._roles:
-            new.append((self._roles, role))
-        if address is not None and address not in self._addresses:
-            new.append((self._addresses, address))
-        for _, word in new:
-            cost += 5 + _bytes_of(word)
-        if self._size + cost > self._limit or self._rows == MAX_ROWS:
+        # Heartbeats, which are most of what is sent, bring nodes alone.
+        new_role = role is not None and role not in self._roles
+        new_address = address is not None and address not in self._addresses
+        new_node = node not in self._nodes
+        if new_node:
+            cost += 5 + _bytes_of(node)
+        if new_role:
+            cost += 5 + _bytes_of(role)
+        if new_address:
+            cost += 5 + _bytes_of(address)
+        if self._size + cost > self._limit or self._rows + rows > MAX_ROWS:
             return False
-        for table, word in new:
-            table[word] = len(table)
+        if new_node:
+            self._nodes[node] = len(self._nodes)
+        if new_role:
+            self._roles[role] = len(self._roles)
+        if new_address:
+            self._addresses[address] = len(self._addresses)
         self._size += cost
-        self._rows += 1
+        self._rows += rows
         return True
 
     def payload(self, *, horizon: int) -> bytes:
@@ -123,6 +157,8 @@ class GossipPacker:
             self._frees,
             self._marks,
             self._leases,
+            self._prunes,
+            self._grafts,
         ]
         while len(rows) > 1 and not rows[-1]:
             rows.pop()
@@ -146,6 +182,10 @@ def _short(key: str, node: str) -> str | int:
     return number if number <= MAX_INT and str(number) == digits else key
 
 
+def _cost_of(lease: Lease) -> int:
+    return 1 + 5 + 9 + 9 + 9 + 9 + 5 + (0 if lease.name is None else _bytes_of(lease.name))
+
+
 def _bytes_of(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
@@ -158,6 +198,8 @@ def pack_gossip(gossip: Gossip) -> bytes:
     for node, until in delta.until.items():
         fits.append(packer.add_mark(node, delta.since.get(node, 0), until))
     fits += [packer.add_lease(lease) for lease in gossip.leases]
+    fits += [packer.add_prune(node) for node in gossip.prunes]
+    fits += [packer.add_graft(node) for node in gossip.grafts]
     if not all(fits):
         raise ValueError(
             f"one message has at most {MAX_ROWS} rows, got {len(fits)}: send it in parts"

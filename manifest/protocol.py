@@ -28,12 +28,14 @@ docs/protocol.md tells the whole of it, with what can and what cannot be promise
 
 from __future__ import annotations
 
+import math
 from collections import deque
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import attrs
 
-from .crdt import to_milliseconds
+from .crdt import Moved, to_milliseconds
 from .errors import LinkError, LinkRefused, ManifestError
 from .frames import HEADER_BYTES, FrameReader, frame
 from .messages import Bye, Gossip, Hello, Message, Synced
@@ -86,7 +88,16 @@ class LinkProtocol:
         self._known: dict[str, int] = {}
         # Stretches of the journal that this peer's own messages made.
         self._theirs: deque[tuple[int, int]] = deque()
+        # Nodes whose heartbeats this connection is spared, in both directions; and which of them
+        # the peer is to be told of, that they are, or are not any more.
+        self._pruned: dict[str, None] = {}
+        self._prunes: dict[str, None] = {}
+        self._grafts: dict[str, None] = {}
+        # Nodes whose heartbeats the peer has missed.
+        self._missed: dict[str, None] = {}
+        self._peer_node = ""
         self._keepalive = False
+        self._within = math.inf
         self._said_synced = False
         self._said_bye = False
         self.peer: Hello | None = None
@@ -132,6 +143,7 @@ class LinkProtocol:
             case Hello() if self.peer is None:
                 self._check(message)
                 self.peer = message
+                self._peer_node = message.node
                 self._known = dict(message.context)
                 self._frames.limit = self._replica.options.limits.frame_bytes
             case Gossip() if self.peer is not None:
@@ -147,13 +159,67 @@ class LinkProtocol:
                 )
 
     def _join(self, gossip: Gossip) -> None:
+        beats = self._heartbeats(gossip)
         joined = self._replica.accept(gossip)
+        self._within = min(self._within, joined.within)
         self.traffic.entries_received += joined.entries
         self.traffic.entries_redundant += len(gossip.delta.entries) - joined.entries
         if joined.last > joined.first:
             self._theirs.append((joined.first, joined.last))
+        known = self._known
         for node, time in gossip.delta.until.items():
-            self._known[node] = max(time, self._known.get(node, 0))
+            if time > known.get(node, 0):
+                known[node] = time
+        self._shape_tree(gossip, beats)
+
+    def _heartbeats(self, gossip: Gossip) -> dict[str, bool]:
+        """Return of whom a message brings heartbeats and no writes, and whether they are new."""
+        delta, here = gossip.delta, self._replica.map
+        reflected, latest, since = here.reflected, here.latest, delta.since
+        wrote = {entry.stamp.node for entry in delta.entries}
+        return {
+            node: time > reflected(node)
+            for node, time in delta.until.items()
+            if latest.get(node, 0) <= since.get(node, 0) and node not in wrote
+        }
+
+    def _shape_tree(self, gossip: Gossip, beats: dict[str, bool]) -> None:
+        """Take note of whose heartbeats are to pass here, and of whose need not."""
+        for node, new in beats.items():
+            # What keeps a link alive is never spared: the heartbeats of its two ends.
+            if new and node in self._pruned:
+                self.graft((node,))
+            elif not new and node not in self._pruned and node != self._peer_node:
+                self._prune(node)
+                self._prunes[node] = None
+                self._grafts.pop(node, None)
+        for node in gossip.prunes:
+            self._prune(node)
+        for node in gossip.grafts:
+            self._pruned.pop(node, None)
+            self._missed[node] = None
+            self._within = 0.0
+
+    def _prune(self, node: str) -> None:
+        if node != self._replica.node and node in self._known:
+            self._pruned[node] = None
+
+    def graft(self, nodes: Iterable[str]) -> None:
+        """Ask the peer for heartbeats that are missed, where it was to spare them."""
+        for node in nodes:
+            if node in self._pruned:
+                del self._pruned[node]
+                if self._prunes.pop(node, node) is None:
+                    continue  # it was not told yet
+                self._grafts[node] = None
+
+    def take_within(self) -> float:
+        """Return within how many seconds other peers are to be told of what has arrived.
+
+        Infinity where nothing new has since the last call, and 0 for what waits for nobody.
+        """
+        within, self._within = self._within, math.inf
+        return within
 
     def _check(self, hello: Hello) -> None:
         """Refuse a peer that this side cannot share a registry with."""
@@ -231,7 +297,9 @@ class LinkProtocol:
         """Let the next gossip go out even if it is empty, so that the peer hears something."""
         self._keepalive = True
         horizon = self._replica.map.horizon
-        self._known = {node: time for node, time in self._known.items() if time > horizon}
+        if any(time <= horizon for time in self._known.values()):
+            self._known = {node: time for node, time in self._known.items() if time > horizon}
+            self._pruned = {node: None for node in self._pruned if node in self._known}
 
     @property
     def has_news(self) -> bool:
@@ -239,13 +307,14 @@ class LinkProtocol:
 
         Contexts that the peer has already are passed over, and need not be looked at again.
         """
-        if self._queued or self._keepalive or any(self._replica.map.journal(self._cursor)):
+        if self._queued or self._keepalive or self._missed or self._grafts:
             return True
-        for mark in self._replica.map.moved(self._marked):
-            if mark.time > self._known.get(mark.node, 0):
-                return True
-            self._marked = mark.position
-        return not self._said_synced
+        if any(self._replica.map.journal(self._cursor)):
+            return True
+        lacking = self._lacking()
+        if lacking:
+            self._marked = lacking[0].position - 1
+        return bool(lacking) or not self._said_synced
 
     @property
     def flushed(self) -> bool:
@@ -293,16 +362,17 @@ class LinkProtocol:
 
     def _gossip(self, peer: Hello) -> bytes:
         replica = self._replica
-        if self._marked == replica.map.position and not self._keepalive:
+        told = not (self._keepalive or self._missed or self._grafts)
+        if told and self._marked == replica.map.position:
             return self._synced()
         packer = self._packer(peer)
         if not self._pack_entries(packer, peer):
             return frame(packer.payload(horizon=0))
         self._pack_marks(packer)
-        if not packer and not self._keepalive:
-            return self._synced()
-        self._keepalive = False
-        data = frame(packer.payload(horizon=replica.map.horizon))
+        data = b""
+        if packer or self._keepalive:
+            self._keepalive = False
+            data = frame(packer.payload(horizon=replica.map.horizon))
         return data + self._synced() if self._marked == replica.map.position else data
 
     def _synced(self) -> bytes:
@@ -337,18 +407,44 @@ class LinkProtocol:
 
     def _pack_marks(self, packer: GossipPacker) -> None:
         """Pack the contexts that moved, each with its lease, once all entries are on their way."""
-        for mark in self._replica.map.moved(self._marked):
-            known = self._known.get(mark.node, 0)
-            if mark.time > known:
-                lease = self._replica.lease_of(mark.node)
-                if lease is not None and not packer.add_lease(lease):
+        replica, now = self._replica, self._replica.waking.now()
+        for position, node, time in self._lacking():
+            if not self._pack_mark(packer, node, time, now):
+                return
+            self._marked = position
+        for node in list(self._missed):
+            time = replica.map.reflected(node)
+            if time > self._known.get(node, 0) and not self._pack_mark(packer, node, time, now):
+                return
+            del self._missed[node]
+        for told, add in ((self._prunes, packer.add_prune), (self._grafts, packer.add_graft)):
+            for node in list(told):
+                if not add(node):
                     return
-                if not packer.add_mark(mark.node, known, mark.time):
-                    return
-                self._known[mark.node] = mark.time
-            self._marked = mark.position
-        self._marked = self._replica.map.position
+                del told[node]
+        self._marked = replica.map.position
         self._theirs.clear()
+
+
+    def _pack_mark(self, packer: GossipPacker, node: str, time: int, now: float) -> bool:
+        known, lease = self._known.get(node, 0), self._replica.lease_of(node, now)
+        if fits := packer.add_mark(node, known, time, lease):
+            self._known[node] = time
+        return fits
+
+    def _lacking(self) -> list[Moved]:
+        """Return the contexts that moved and that the peer is to be told of.
+
+        It is not where it knows as much, or where it hears elsewhere what is new and that is
+        heartbeats alone, not writes.
+        """
+        known, pruned, latest = self._known, self._pruned, self._replica.map.latest
+        return [
+            move
+            for move in self._replica.map.moved(self._marked)
+            if move[2] > (have := known.get(move[1], 0))
+            and (move[1] not in pruned or latest.get(move[1], 0) > have)
+        ]
 
 
 def _time(milliseconds: int) -> str:

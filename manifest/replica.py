@@ -33,6 +33,9 @@ __all__ = ["Joined", "Replica"]
 
 _log = logging.getLogger("manifest")
 
+_LINGER = 0.05
+"""Seconds for which a heartbeat may wait in any case, to share a frame with others."""
+
 
 @attrs.frozen
 class Joined:
@@ -44,6 +47,8 @@ class Joined:
     """Journal position after: those in between came from this message."""
     entries: int
     """How many entries changed something."""
+    within: float
+    """Seconds within which other peers are to be told; infinity where nothing is new."""
 
 
 class Replica:
@@ -109,13 +114,20 @@ class Replica:
         """Advance this node's own context: the proof that it is alive."""
         self.map.advance(self.node, self.clock.tick())
 
-    def lease_of(self, node: str) -> Lease | None:
-        """Return the lease to send along with a node's context, if there is one."""
+    def lease_of(self, node: str, now: float | None = None) -> Lease | None:
+        """Return the lease to send along with a node's context, if there is one.
+
+        `now`, in waking time, spares who asks for many of them asking for it again and again.
+        """
         if node != self.node:
-            return self.leases.remaining(node)
-        lease = 0 if self._left else int(self.options.lease * 1000)
-        name = self.options.name
-        return Lease(node, self.map.reflected(node), lease, self.born if name else 0, name)
+            return self.leases.remaining(node, now)
+        name, options = self.options.name, self.options
+        lease = 0 if self._left else int(options.lease * 1000)
+        # Half of what its services stay valid for after a heartbeat fell due. The other half is for
+        # what nobody waits for on purpose.
+        patience = 0 if self._left else int(options.registration_lifetime * 500)
+        born = self.born if name else 0
+        return Lease(node, self.map.reflected(node), lease, born, name, patience)
 
     def anchor(self) -> None:
         """Take the wall clock as it is now for physical time: this machine was what was wrong."""
@@ -140,16 +152,18 @@ class Replica:
         self.clock.observe(latest)
         lapsed = self._notice(changes)
         renewals = [change for key in lapsed for change in self._renew(key)]
-        for lease in gossip.leases:
-            self.leases.grant(lease)
+        patience = self.leases.grant(*gossip.leases)
         # The view reads the map, where the renewals stand by now, so it shows no gap.
         self._apply((*changes, *renewals))
-        self._settle()
+        turned = self._settle()
         if self.map.horizon > horizon:
             # A peer whose clock is ahead may always be the first to collect.
             self.leases.forget(self.map.horizon)
         arrived = sum(change.after is not None for change in changes)
-        return Joined(first, last, arrived)
+        # Only heartbeats wait: not what changes a view, nor histories that come without a lease.
+        waits = not changes and not turned and patience < math.inf
+        within = math.inf if last == first else max(patience, _LINGER) if waits else 0.0
+        return Joined(first, last, arrived, within)
 
     def _check_times(self, latest: int, horizon: int) -> None:
         """Refuse what lies further ahead than clocks may be apart: all of it, never a part."""
@@ -174,11 +188,11 @@ class Replica:
         """Refuse writes that bear this node's id and that it never made."""
         # After a long absence a join may drop this node's own context, until its next heartbeat.
         mine = max(self.map.reflected(self.node), self.map.horizon)
-        claimed = [
-            entry.stamp.time for entry in gossip.delta.entries if entry.stamp.node == self.node
-        ]
-        claimed.append(gossip.delta.until.get(self.node, 0))
-        if max(claimed) > mine:
+        claimed = gossip.delta.until.get(self.node, 0)
+        for entry in gossip.delta.entries:
+            if entry.stamp.node == self.node:
+                claimed = max(claimed, entry.stamp.time)
+        if claimed > mine:
             raise LinkError(
                 f"it brings writes of this node, {self.node}, that this node never made: another "
                 "process uses its id, or forges it"
@@ -263,18 +277,23 @@ class Replica:
         for change in changes:
             self.view.refresh(change.key, change.before, change.after)
 
-    def _settle(self) -> None:
-        for turn in self.leases.settle():
+    def _settle(self) -> bool:
+        """Judge the leases, and tell whether any node is believed or not believed since."""
+        turns = self.leases.settle()
+        for turn in turns:
             reason = FreeReason.REPLACED if turn.displaced_by else FreeReason.EXPIRED
             self.view.turn(turn.node, reason)
             if turn.node == self.node and turn.displaced_by:
                 self._emit(Displaced(turn.displaced_by))
+        return bool(turns)
 
 
 def _latest(gossip: Gossip) -> int:
     """Return the latest time that a message mentions, its horizon apart."""
-    return max(
-        max((entry.stamp.time for entry in gossip.delta.entries), default=0),
-        max(gossip.delta.until.values(), default=0),
-        max((max(lease.time, lease.born) for lease in gossip.leases), default=0),
-    )
+    latest = max(gossip.delta.until.values(), default=0)
+    for entry in gossip.delta.entries:
+        if entry.stamp.time > latest:
+            latest = entry.stamp.time
+    for lease in gossip.leases:
+        latest = max(latest, lease.time, lease.born)
+    return latest

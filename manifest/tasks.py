@@ -53,6 +53,7 @@ class Tasks:
                 # The links are needed to say goodbye when the application is cancelled.
                 self._nursery.cancel_scope.shield = True
                 self._nursery.start_soon(self._pulse)
+                self._nursery.start_soon(self._hub.relay)
                 await trio.sleep_forever()
         finally:
             self._ended.set()
@@ -98,16 +99,22 @@ class Tasks:
             wake_at = min(due, trio.current_time() + hub.pulse_interval)
             lapse = replica.leases.next_deadline() + replica.waking.paused
             await trio.sleep_until(min(wake_at, max(lapse, trio.current_time() + 0.001)))
-            if replica.pulse(hub.pulse_interval):
-                hub.gossip(urgent=False)
+            news = replica.pulse(hub.pulse_interval)
+            if late := replica.leases.overdue():
+                for link in hub.links:
+                    if link.connection is not None:
+                        link.connection.protocol.graft(late)
+                news = True
             if trio.current_time() >= due:
                 replica.heartbeat()
                 for link in hub.links:
                     if link.connection is not None:
                         link.connection.protocol.keep_alive()
-                hub.gossip(urgent=False)
+                news = True
                 hub.emit(Heartbeat(replica.physical.now()))
                 due = max(due + interval, trio.current_time())
+            if news:
+                hub.gossip()
 
     # Links
 

@@ -85,7 +85,9 @@ class WakingClock:
             self.paused += time - self._beat
             self._beat = time
         # A pause counts from the last beat, and the time may have been asked for since then.
-        self._latest = max(self._latest, time - self.paused)
+        waking = time - self.paused
+        if waking > self._latest:
+            self._latest = waking
         return self._latest
 
     def beat(self) -> None:

@@ -74,6 +74,7 @@ class _Lease(NamedTuple):
     node: Count
     time: int
     remaining: Count
+    patience: Count
     born: int | None = None
     name: Name | None = None
 
@@ -88,6 +89,8 @@ class _Gossip(NamedTuple):
     frees: Rows[_Free] = ()
     marks: Rows[_Mark] = ()
     leases: Rows[_Lease] = ()
+    prunes: Rows[Count] = ()
+    grafts: Rows[Count] = ()
 
 
 _ROWS: dict[str, tuple[str, ...]] = {
@@ -157,14 +160,14 @@ class _Unpacking:
         self.check_words("addresses", self.addresses, check_address)
         writes = self.each("writes", rows.writes, self.write)
         frees = self.each("frees", rows.frees, self.free)
-        since: dict[str, int] = {}
-        until: dict[str, int] = {}
-        self.each("marks", rows.marks, lambda row: self.mark(row, since, until))
+        since, until = self.marks()
         leases = self.each("leases", rows.leases, self.lease)
+        prunes = self.words("prunes", rows.prunes)
+        grafts = self.words("grafts", rows.grafts)
         delta = Delta((*writes, *frees), VersionVector(since), VersionVector(until), rows.horizon)
-        return Gossip(delta, tuple(leases))
+        return Gossip(delta, tuple(leases), prunes, grafts)
 
-    def each(self, name: str, rows: Iterable[R], unpack: Callable[[R], T]) -> list[T]:
+    def each(self, name: str, rows: Sequence[R], unpack: Callable[[R], T]) -> list[T]:
         done: list[T] = []
         try:
             for row in rows:
@@ -180,6 +183,12 @@ class _Unpacking:
                 check(word)
             except ValueError as error:
                 raise MalformedMessage(f"gossip.{table}[{i}]", str(error)) from error
+
+    def words(self, name: str, indices: Sequence[int]) -> tuple[str, ...]:
+        for i, index in enumerate(indices):
+            if index >= len(self.nodes):
+                raise _beyond(f"gossip.{name}[{i}]", index, self.nodes)
+        return tuple(self.nodes[index] for index in indices)
 
     def write(self, row: _Write) -> Entry[str, Record]:
         number, offset, node_at, role_at, address_at, port, data = row
@@ -208,22 +217,29 @@ class _Unpacking:
         key = f"{node}.{number}" if isinstance(number, int) else self.key(number, node, freer_of)
         return Entry(key, Stamp(self.time(row.time, "time"), node), TOMBSTONE)
 
-    def mark(self, row: _Mark, since: dict[str, int], until: dict[str, int]) -> None:
-        node = self.node(row.node)
-        if node in until:
-            raise MalformedMessage("node", f"a node is marked once, got {node} again")
-        until[node] = self.time(row.until, "until")
-        since[node] = self.base + row.since
-        if not 0 <= since[node] <= until[node]:
-            raise MalformedMessage("since", f"it lies from 0 to until, got {since[node]}")
+    def marks(self) -> tuple[dict[str, int], dict[str, int]]:
+        since: dict[str, int] = {}
+        until: dict[str, int] = {}
+
+        def mark(row: _Mark) -> None:
+            index, first, last = row
+            node = self.node(index)
+            if node in until:
+                raise MalformedMessage("node", f"a node is marked once, got {node} again")
+            until[node] = end = self.time(last, "until")
+            since[node] = start = self.base + first
+            if not 0 <= start <= end:
+                raise MalformedMessage("since", f"it lies from 0 to until, got {start}")
+
+        self.each("marks", self.rows.marks, mark)
+        return since, until
 
     def lease(self, row: _Lease) -> Lease:
-        born = 0 if row.born is None else self.time(row.born, "born")
-        if row.name is not None:
-            check_printable(row.name, "name")
-        return Lease(
-            self.node(row.node), self.time(row.time, "time"), row.remaining, born, row.name
-        )
+        index, offset, remaining, patience, birth, name = row
+        born = 0 if birth is None else self.time(birth, "born")
+        if name is not None:
+            check_printable(name, "name")
+        return Lease(self.node(index), self.time(offset, "time"), remaining, born, name, patience)
 
     # One field at a time
 

@@ -1500,24 +1500,29 @@ def test_the_last_word_may_be_a_free(bench: Bench) -> None:
 # What a packer does not know
 
 
-def test_marks_that_leave_no_room_for_a_lease_wait_with_it(
+def test_a_mark_and_lease_that_do_not_fit_come_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the lease fits and its mark does not, neither counts as sent, and both come again."""
+    """Neither counts as sent, and both are in the next frame."""
     one, other = bench.open_all(2)
+    one.register("web")
     wire = bench.connect(one, other)
     wire.carry_hellos()
     add_mark, full = GossipPacker.add_mark, iter([True])
 
-    def once_full(packer: GossipPacker, node: str, since: int, until: int) -> bool:
-        return not next(full, False) and add_mark(packer, node, since, until)
+    def once_full(
+        packer: GossipPacker, node: str, since: int, until: int, lease: Lease | None
+    ) -> bool:
+        return not next(full, False) and add_mark(packer, node, since, until, lease)
 
     monkeypatch.setattr(GossipPacker, "add_mark", once_full)
     wire.send(one)
     wire.send(one)
     first, second = wire.said(one, Gossip)
     assert dict(first.delta.until) == {}
-    assert dict(second.delta.until) == {one.node: one.replica.born + 1}
-    assert first.leases == second.leases
+    assert dict(second.delta.until) == dict(one.replica.map.context)
+    assert [len(each.delta.entries) for each in (first, second)] == [1, 0]
+    assert first.leases == ()
+    assert [lease.node for lease in second.leases] == [one.node]
     bench.settle()
     bench.converge()

@@ -229,11 +229,13 @@ ROWS: dict[str, Any] = {
     "frees": [],
     "marks": [],
     "leases": [],
+    "prunes": [],
+    "grafts": [],
 }
 WRITE = {"key": 1, "time": 0, "node": 0, "role": 0, "address": 0, "port": 80, "data": b"\x80"}
 FREE = {"key": 1, "time": 0, "node": 0}
 MARK = {"node": 0, "since": -1, "until": 0}
-LEASE = {"node": 0, "time": 0, "remaining": 1, "born": -5, "name": "db-1"}
+LEASE = {"node": 0, "time": 0, "remaining": 1, "patience": 1, "born": -5, "name": "db-1"}
 ROW: dict[str, dict[str, Any]] = {"writes": WRITE, "frees": FREE, "marks": MARK, "leases": LEASE}
 
 
@@ -307,6 +309,7 @@ BAD_TIMES: tuple[Any, ...] = (
         *(("writes", "port", value) for value in (0, 65536, *BAD_NUMBERS)),
         *(("writes", "data", value) for value in BAD_BYTES),
         *(("leases", "remaining", value) for value in (None, *BAD_NUMBERS)),
+        *(("leases", "patience", value) for value in (None, *BAD_NUMBERS)),
         *(("leases", "name", value) for value in BAD_NAMES),
     ],
 )  # fmt: skip
@@ -335,6 +338,11 @@ def test_a_wrong_column_is_refused_by_its_path(field: str, column: str, value: o
         ),
         ({"marks": [[0, -1, 0], [1, -1, 0], [0, -1, 0]]}, "gossip.marks[2].node"),
         ({"nodes": [ANN, ANN], "marks": [[0, -1, 0], [1, -1, 0]]}, "gossip.marks[1].node"),
+        *(
+            ({field: [0, value]}, f"gossip.{field}[1]")
+            for field in ("prunes", "grafts")
+            for value in (2, MAX_INT, None, *BAD_NUMBERS)
+        ),
         ({"more": 1}, "gossip"),
     ],
 )
@@ -454,9 +462,10 @@ def test_words_are_never_larger_than_is_taken_for_granted() -> None:
 
 def test_columns_are_named() -> None:
     """Paths of numbers become paths of names, for each column of each row."""
-    assert [_named(f"gossip[{i}]") for i in range(9)] == [f"gossip.{f}" for f in _Gossip._fields]
+    assert [_named(f"gossip[{i}]") for i in range(11)] == [f"gossip.{f}" for f in _Gossip._fields]
     assert _named("gossip[5][3][0]") == "gossip.writes[3].key"
-    assert _named("gossip[8][0][4]") == "gossip.leases[0].name"
+    assert _named("gossip[8][0][5]") == "gossip.leases[0].name"
+    assert _named("gossip[9][4]") == "gossip.prunes[4]"
 
 
 # What is accepted
@@ -478,7 +487,7 @@ def test_an_owner_bound_id_may_come_as_text() -> None:
 def test_a_name_without_a_birth_is_not_lost() -> None:
     """Each part of a lease is sent on as it came, also where a part is missing."""
     for born, name in ((0, None), (0, "db-1"), (T, None), (T, "db-1")):
-        message = gossip(leases=(Lease(ANN, T, 5, born, name),))
+        message = gossip(leases=(Lease(ANN, T, 5, born, name, 7),))
         assert decode(encode_message(message)) == message
 
 
@@ -489,14 +498,14 @@ def test_times_may_lie_as_far_apart_as_there_are_times() -> None:
         assert packer.add_entry(free("a", 1, ANN))
         assert packer.add_entry(free("b", MAX_INT, ANN))
         assert packer.add_mark(ANN, 0, MAX_INT)
-        assert packer.add_lease(Lease(ANN, 1, MAX_INT, MAX_INT))
+        assert packer.add_lease(Lease(ANN, 1, MAX_INT, MAX_INT, None, MAX_INT))
         message = decode(packer.payload(horizon=MAX_INT))
         assert message == gossip(
             free("a", 1, ANN),
             free("b", MAX_INT, ANN),
             marks={ANN: (0, MAX_INT)},
             horizon=MAX_INT,
-            leases=(Lease(ANN, 1, MAX_INT, MAX_INT),),
+            leases=(Lease(ANN, 1, MAX_INT, MAX_INT, None, MAX_INT),),
         )
 
 
@@ -512,11 +521,13 @@ def test_a_delta_that_begins_with_nothing_has_no_since() -> None:
 def test_a_packer_is_true_once_it_holds_something() -> None:
     """An empty message is told from one that says something, whatever it says."""
     assert not GossipPacker(1024, base=T)
-    packers = [GossipPacker(1024, base=T) for _ in range(4)]
+    packers = [GossipPacker(1024, base=T) for _ in range(6)]
     assert packers[0].add_entry(free("a", T, ANN))
     assert packers[1].add_entry(write("a", T, ANN, "web"))
     assert packers[2].add_mark(ANN, 0, T)
     assert packers[3].add_lease(Lease(ANN, T, 1))
+    assert packers[4].add_prune(ANN)
+    assert packers[5].add_graft(ANN)
     assert all(packers)
 
 
@@ -531,13 +542,26 @@ def test_what_does_not_fit_leaves_the_message_as_it_was() -> None:
     assert not packer.add_lease(Lease(BOB, T, 1, T, "x" * 100))
     assert packer.payload(horizon=0) == before
     assert packer.add_mark(ANN, 0, T)
-    assert not GossipPacker(60, base=T).add_mark(ANN, 0, T)
+    for add in ("add_mark", "add_prune", "add_graft"):
+        assert not getattr(GossipPacker(70, base=T), add)(*(ANN, 0, T)[: 3 if "mark" in add else 1])
+
+
+def test_a_mark_and_its_lease_fit_together_or_not_at_all() -> None:
+    """Where there is room for the mark alone, neither counts as packed."""
+    packer = GossipPacker(150, base=T)
+    before = packer.payload(horizon=0)
+    lease = Lease(ANN, T, 1, T, "x" * 50)
+    assert not packer.add_mark(ANN, 0, T, lease)
+    assert packer.payload(horizon=0) == before
+    packer = GossipPacker(250, base=T)
+    assert packer.add_mark(ANN, 0, T, lease)
+    assert decode(packer.payload(horizon=0)) == gossip(marks={ANN: (0, T)}, leases=(lease,))
 
 
 def greatest(i: int) -> dict[str, Callable[[GossipPacker], bool]]:
     """Return ways to add rows whose columns take as many bytes as they can."""
     id, far = f"{ANN}.{MAX_INT - i}", MAX_INT - i
-    lease = Lease(ANN, far, MAX_INT, MAX_INT, "\N{GRINNING FACE}" * 10)
+    lease = Lease(ANN, far, MAX_INT, MAX_INT, "\N{GRINNING FACE}" * 10, MAX_INT)
     role, address = f"{i}" + "é" * 100, f"{i}" + "é" * 50
     return {
         "free": lambda packer: packer.add_entry(free(id, far, ANN)),
@@ -547,6 +571,9 @@ def greatest(i: int) -> dict[str, Callable[[GossipPacker], bool]]:
         "mark": lambda packer: packer.add_mark(ANN, MAX_INT, far),
         "nodes": lambda packer: packer.add_mark(f"{i:024X}", MAX_INT, far),
         "lease": lambda packer: packer.add_lease(lease),
+        "both": lambda packer: packer.add_mark(f"{i:024X}", MAX_INT, far, lease),
+        "prune": lambda packer: packer.add_prune(f"{i:024X}"),
+        "graft": lambda packer: packer.add_graft(f"{i:024X}"),
     }
 
 
@@ -574,8 +601,8 @@ def test_the_smallest_frame_holds_the_largest_of_everything() -> None:
     limits = Limits(record_bytes=256, frame_bytes=1024)
     limit = limits.record_bytes + 512 - HEADER_BYTES
     name = "\N{GRINNING FACE}" * 100
-    assert isinstance(decode(rows(leases=[[0, 0, 1, 0, name]])), Gossip)
-    assert GossipPacker(limit, base=T).add_lease(Lease(ANN, T, 1, T, name))
+    assert isinstance(decode(rows(leases=[[0, 0, 1, 0, 0, name]])), Gossip)
+    assert GossipPacker(limit, base=T).add_mark(ANN, 0, T, Lease(ANN, T, 1, T, name))
     assert GossipPacker(limit, base=T).add_entry(free("*" + "é" * 127, T, ANN))
     assert GossipPacker(limit, base=T).add_mark(ANN, 0, T)
     data = b"\xc4" * (limits.record_bytes - 3)

@@ -26,6 +26,7 @@ This package imports the standard library and attrs. It has no clock, no randomn
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeVar, cast
 
 from .entry import TOMBSTONE, Change, Delta, Entry, Tombstone
@@ -96,8 +97,8 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         self._horizon = 0
         self._position = 0
         self._journal = Journal(self._entries)
-        # Position at which a node's context last moved, in the order of those positions.
-        self._moved: dict[str, int] = {}
+        # Where each node's context last moved, in the order of those positions.
+        self._moved: dict[str, Moved] = {}
         # How many entries each node's stamps hold, and the latest time among them (an upper bound).
         self._held: dict[str, int] = {}
         self._latest: dict[str, int] = {}
@@ -154,6 +155,11 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         return self._context.get(node, 0)
 
     @property
+    def latest(self) -> Mapping[str, int]:
+        """Up to which time each node may have entries here: an upper bound, not a copy."""
+        return MappingProxyType(self._latest)
+
+    @property
     def horizon(self) -> int:
         """The time at or under which nothing exists, permanent keys apart."""
         return self._horizon
@@ -179,15 +185,15 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         """
         return self._journal.after(after)
 
-    def moved(self, after: int = 0) -> Iterator[Moved]:
-        """Yield the contexts that moved behind a journal position, in the order of moving."""
-        nodes: list[str] = []
-        for node in reversed(self._moved):
-            if self._moved[node] <= after:
+    def moved(self, after: int = 0) -> list[Moved]:
+        """Return the contexts that moved behind a journal position, in the order of moving."""
+        found: list[Moved] = []
+        for move in reversed(self._moved.values()):
+            if move.position <= after:
                 break
-            nodes.append(node)
-        for node in reversed(nodes):
-            yield Moved(self._moved[node], node, self._context[node])
+            found.append(move)
+        found.reverse()
+        return found
 
     def delta(self, since: Mapping[str, int] = _NOTHING, *, after: int = 0) -> Delta[K, V]:
         """Return what a replica that has reflected `since` lacks: anyone that has may join it.
@@ -278,8 +284,9 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
             before = self._entries.get(entry.key)
             self._place(entry, before)
             changes.append(Change(entry.key, before, entry))
+        context = self._context
         for node, time in delta.until.items():
-            if time > self.reflected(node):
+            if time > context.get(node, 0):
                 self._reflect(node, time)
                 self._settle(node)
         changes.extend(self.prune(horizon))
@@ -299,8 +306,9 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
     def _check_connects(self, delta: Delta[K, V], horizon: int) -> None:
         # Of every node, also where its history is not continued: what the reader is taken to have
         # reflected of it was left out, be it only because it beats what is claimed here.
+        context = self._context
         for node, since in delta.since.items():
-            if since > self.reflected(node) and since > horizon:
+            if since > context.get(node, 0) and since > horizon:
                 raise CausalGap(
                     f"the delta continues the history of {node} from {since}, and this replica has "
                     f"reflected it up to {self.reflected(node)}: ask for a delta since its context"
@@ -350,7 +358,7 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         self._context[node] = time
         self._position += 1
         self._moved.pop(node, None)
-        self._moved[node] = self._position
+        self._moved[node] = Moved(self._position, node, time)
 
     def _settle(self, node: str) -> None:
         """Drop a node's context at or under the horizon, unless an entry within it is left.
@@ -358,7 +366,7 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         Such an entry is permanent. One beyond the context came in a part and does not count: in
         another order of joins it would not be here yet.
         """
-        time = self.reflected(node)
+        time = self._context.get(node, 0)
         if 0 < time <= self._horizon and not any(
             self._entries[key].stamp.time <= time for key in self._lasting.get(node, ())
         ):

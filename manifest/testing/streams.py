@@ -8,8 +8,7 @@ read. Nobody is told that the other end is gone, unless something reaches it and
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
@@ -100,16 +99,12 @@ class StreamEnd(trio.abc.HalfCloseableStream):
         if self.closed:
             raise trio.ClosedResourceError("this end was closed")
 
-    @contextmanager
-    def _only_sender(self) -> Generator[None]:
+    def _begin_to_send(self) -> None:
+        """Be the only sender, until `_sending` is false again."""
         if self._sending:
             raise trio.BusyResourceError("another task is sending on this stream")
         self._check()
         self._sending = True
-        try:
-            yield
-        finally:
-            self._sending = False
 
     def _check_whole(self) -> None:
         if self.outbound.broken or self.lost:
@@ -117,7 +112,9 @@ class StreamEnd(trio.abc.HalfCloseableStream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Hand bytes to the network; waits while the reader has not read what is there."""
-        with self._only_sender():
+        self._begin_to_send()
+        left = b""
+        try:
             if self.finished:
                 raise trio.ClosedResourceError("this end sent an end of file")
             if self.cut_short:
@@ -126,20 +123,20 @@ class StreamEnd(trio.abc.HalfCloseableStream):
                     "close the stream, and never write to it again"
                 )
             left = bytes(data)
-            try:
-                await trio.lowlevel.checkpoint()
-                while left:
-                    self._check()
-                    self._check_whole()
-                    room = self.outbound.capacity - self.outbound.unread
-                    if room < 1:
-                        await self.outbound.writers.park()
-                        continue
-                    part = left if room >= len(left) else left[: int(room)]
-                    left = left[len(part) :]
-                    self._transmit(part)
-            finally:
-                self.cut_short = 0 < len(left) < len(data)
+            await trio.lowlevel.checkpoint()
+            while left:
+                self._check()
+                self._check_whole()
+                room = self.outbound.capacity - self.outbound.unread
+                if room < 1:
+                    await self.outbound.writers.park()
+                    continue
+                part = left if room >= len(left) else left[: int(room)]
+                left = left[len(part) :]
+                self._transmit(part)
+        finally:
+            self._sending = False
+            self.cut_short = self.cut_short or 0 < len(left) < len(data)
 
     def _transmit(self, part: bytes) -> None:
         if self.cut_after is not None:
@@ -165,22 +162,28 @@ class StreamEnd(trio.abc.HalfCloseableStream):
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until there is room for at least a byte."""
-        with self._only_sender():
+        self._begin_to_send()
+        try:
             await trio.lowlevel.checkpoint()
             pipe = self.outbound
             while not (pipe.broken or self.closed or self.lost or pipe.capacity - pipe.unread >= 1):
                 await pipe.writers.park()
             self._check()
+        finally:
+            self._sending = False
 
     async def send_eof(self) -> None:
         """Send an end of file behind what was sent."""
-        with self._only_sender():
+        self._begin_to_send()
+        try:
             await trio.lowlevel.checkpoint()
             self._check()
             self._check_whole()
             if not self.finished:
                 self.finished = True
                 self.tell(self.outbound.end)
+        finally:
+            self._sending = False
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return bytes that have arrived, as many as it pleases the network, or b"" at the end."""

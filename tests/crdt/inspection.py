@@ -52,7 +52,10 @@ def audit(replica: Any) -> None:
     assert all(time > replica.horizon for time in mortal)
 
     assert replica._moved.keys() == replica._context.keys()
-    assert list(replica._moved.values()) == sorted(set(replica._moved.values()))
+    moved = [move.position for move in replica._moved.values()]
+    assert moved == sorted(set(moved))
+    assert {node: move.time for node, move in replica._moved.items()} == replica._context
+    assert all(node == move.node for node, move in replica._moved.items())
     assert all(time > 0 for time in replica._context.values())
     for node, time in replica._context.items():
         within = [entry for entry in by_node.get(node, []) if entry.stamp.time <= time]
@@ -61,6 +64,6 @@ def audit(replica: Any) -> None:
     walked = list(replica.journal())
     assert [position for position, _ in walked] == sorted({position for position, _ in walked})
     assert sorted(id(entry) for _, entry in walked) == sorted(map(id, entries))
-    assert max([*replica._moved.values(), *(at for at, _ in walked)], default=0) <= replica.position
+    assert max([*moved, *(at for at, _ in walked)], default=0) <= replica.position
     assert len(replica._journal._items) == len(replica._journal._positions)
     assert len(replica._journal._items) <= 2 * len(entries) + 64

@@ -112,7 +112,13 @@ MARKS = st.tuples(TIMES, TIMES, st.booleans()).map(
     lambda drawn: (0 if drawn[2] else min(drawn[:2]), max(drawn[:2]))
 )
 LEASES = st.builds(
-    Lease, NODES, TIMES, st.integers(0, MAX_INT), st.just(0) | TIMES, st.none() | TEXTS
+    Lease,
+    NODES,
+    TIMES,
+    st.integers(0, MAX_INT),
+    st.just(0) | TIMES,
+    st.none() | TEXTS,
+    st.integers(0, MAX_INT),
 )
 
 
@@ -127,7 +133,9 @@ def gossips(draw: st.DrawFn) -> Gossip:
         VersionVector({node: until for node, (_, until) in marks.items()}),
         draw(st.just(0) | TIMES),
     )
-    return Gossip(delta, tuple(draw(st.lists(LEASES, max_size=3))))
+    some_nodes = st.lists(NODES, max_size=2).map(tuple)
+    leases = tuple(draw(st.lists(LEASES, max_size=3)))
+    return Gossip(delta, leases, draw(some_nodes), draw(some_nodes))
 
 
 POSITIVE = st.integers(1, MAX_INT)
@@ -390,6 +398,7 @@ COLUMNS: dict[str, list[tuple[Any, st.SearchStrategy[Any]]]] = {
         (0, INDICES),
         (0, OFFSETS),
         (1, st.sampled_from([0, MAX_INT, 2**63])),
+        (1, st.sampled_from([0, MAX_INT, 2**63])),
         (-5, st.none() | OFFSETS),
         ("db-1", st.sampled_from([None, "a b", "\N{GRINNING FACE}" * 100, "a" * 200])),
     ],
@@ -429,11 +438,11 @@ COSTLIEST = st.sampled_from(
     [
         Entry(f"{OWNERS[1]}.{MAX_INT}", LAST, TOMBSTONE),
         Entry(f"{OWNERS[1]}.{MAX_INT}", LAST, Record("web", "é" * 50, 65535)),
-        Lease(OWNERS[1], MAX_INT, MAX_INT, MAX_INT, "\N{GRINNING FACE}" * 8),
-        (OWNERS[1], (MAX_INT, MAX_INT)),
+        Lease(OWNERS[1], MAX_INT, MAX_INT, MAX_INT, "\N{GRINNING FACE}" * 8, MAX_INT),
+        (OWNERS[1], (MAX_INT, MAX_INT), None),
     ]
 )
-ITEMS = st.one_of(COSTLIEST, entries(), LEASES, st.tuples(NODES, MARKS))
+ITEMS = st.one_of(COSTLIEST, entries(), LEASES, st.tuples(NODES, MARKS, st.none() | LEASES), NODES)
 # Many alike, so that what is counted too little for one of them adds up.
 REPEATED = st.builds(lambda item, times: [item] * times, ITEMS, st.sampled_from([1, 1, 20]))
 
@@ -448,6 +457,7 @@ def test_a_packer_never_exceeds_its_limit(
     writes: list[Entry[str, Record]] = []
     frees: list[Entry[str, Record]] = []
     leases: list[Lease] = []
+    prunes: list[str] = []
     since: dict[str, int] = {}
     until: dict[str, int] = {}
     for item in itertools.chain.from_iterable(items):
@@ -459,18 +469,24 @@ def test_a_packer_never_exceeds_its_limit(
             case Lease():
                 fits = packer.add_lease(item)
                 leases.extend([item] * fits)
-            case (node, mark):
+            case str():
+                fits = packer.add_prune(item)
+                prunes.extend([item] * fits)
+            case (node, mark, lease):
                 if node in until:
                     continue
-                fits = packer.add_mark(node, *mark)
+                # A lease is of the node whose mark it comes with.
+                lease = lease and lease._replace(node=node)
+                fits = packer.add_mark(node, *mark, lease)
                 if fits:
                     since[node], until[node] = mark
+                    leases.extend([lease] if lease else [])
         assert fits or packer.payload(horizon=horizon) == before
     payload = packer.payload(horizon=horizon)
     assert len(payload) <= limit
-    assert bool(packer) == bool(writes or frees or leases or until)
+    assert bool(packer) == bool(writes or frees or leases or until or prunes)
     delta = Delta((*writes, *frees), VersionVector(since), VersionVector(until), horizon)
-    assert decode(payload) == Gossip(delta, tuple(leases))
+    assert decode(payload) == Gossip(delta, tuple(leases), tuple(prunes))
 
 
 @given(st.lists(entries(), min_size=1, max_size=12))

@@ -56,6 +56,8 @@ def gossip(
     marks: dict[str, tuple[int, int]] | None = None,
     horizon: int = 0,
     leases: tuple[Lease, ...] = (),
+    prunes: tuple[str, ...] = (),
+    grafts: tuple[str, ...] = (),
 ) -> Gossip:
     """Return a gossip message; `marks` maps nodes to `(since, until)`."""
     marks = marks or {}
@@ -67,6 +69,8 @@ def gossip(
             horizon,
         ),
         leases,
+        prunes,
+        grafts,
     )
 
 
@@ -117,14 +121,14 @@ SENT: dict[str, tuple[str, Message]] = {
         gossip(
             marks={ANN: (T, T + 5 * SECOND)},
             horizon=T - 3600 * SECOND,
-            leases=(Lease(ANN, T + 5 * SECOND, 10_000),),
+            leases=(Lease(ANN, T + 5 * SECOND, 10_000, patience=2_500),),
         ),
     ),
     "heartbeat-named": (
         "the same of a named node: its lease says when it was born and how it is called",
         gossip(
             marks={ANN: (T, T + 5 * SECOND)},
-            leases=(Lease(ANN, T + 5 * SECOND, 10_000, T, "db-1"),),
+            leases=(Lease(ANN, T + 5 * SECOND, 10_000, T, "db-1", 2_500),),
         ),
     ),
     "registration": (
@@ -140,7 +144,7 @@ SENT: dict[str, tuple[str, Message]] = {
                 data={"zone": "eu"},
             ),
             marks={ANN: (T, T + 7)},
-            leases=(Lease(ANN, T + 7, 10_000),),
+            leases=(Lease(ANN, T + 7, 10_000, patience=2_500),),
         ),
     ),
     "part": (
@@ -201,10 +205,14 @@ SENT: dict[str, tuple[str, Message]] = {
             marks={BOB: (0, T + 2 * SECOND), ANN: (T, T + SECOND)},
             horizon=T - 3600 * SECOND + 1,
             leases=(
-                Lease(BOB, T + 2 * SECOND, 8_750),
+                Lease(BOB, T + 2 * SECOND, 8_750, patience=1_250),
                 Lease(ANN, T + SECOND, 1, T - 2**40, "db-1"),
             ),
         ),
+    ),
+    "tree": (
+        "one node's heartbeats are heard elsewhere, and another's are missed",
+        gossip(prunes=(BOB,), grafts=(ANN,)),
     ),
 }
 """Messages that this version sends: each is packed into exactly the bytes of its vector."""
@@ -275,9 +283,11 @@ def describe(message: Message) -> dict[str, Any]:
             for node, until in delta.until.items()
         ],
         "leases": [
-            {**attrs.asdict(lease), "time": str(lease.time), "born": str(lease.born)}
+            {**lease._asdict(), "time": str(lease.time), "born": str(lease.born)}
             for lease in message.leases
         ],
+        "prunes": list(message.prunes),
+        "grafts": list(message.grafts),
     }
 
 
