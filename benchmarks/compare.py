@@ -29,7 +29,7 @@ from . import processes
 from .measuring import LEAST_REPETITIONS, Spread, machine
 from .processes import Server, Stage, Unable
 from .scenes import FULL, QUICK, SCENES, Scene, Sizes, measures
-from .tables import measured_on, spread, table
+from .tables import figure, measured_on, spread, table
 
 __all__ = ["SIDES", "Side", "best", "main", "report", "to_markdown"]
 
@@ -258,7 +258,7 @@ def _ratio(measured: Mapping[str, Sequence[float]]) -> str:
     if peer is None or OURS not in measured:
         return ""
     ours = Spread.of(measured[OURS]).median
-    return f"{peer[1] / ours:.1f} ({peer[0]})" if ours else f"({peer[0]})"
+    return f"{figure(peer[1] / ours)} ({peer[0]})" if ours else f"({peer[0]})"
 
 
 def _how(name: str, side: Mapping[str, str]) -> str:

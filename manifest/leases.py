@@ -223,9 +223,7 @@ class LeaseTable:
         heapq.heappush(self._deadlines, (held.deadline, held.lease.node))
         if len(self._deadlines) > 2 * len(self._held):
             self._deadlines = [
-                (held.queued, node)
-                for node, held in self._held.items()
-                if held.queued < math.inf
+                (held.queued, node) for node, held in self._held.items() if held.queued < math.inf
             ]
             heapq.heapify(self._deadlines)
 

@@ -425,7 +425,6 @@ class LinkProtocol:
         self._marked = replica.map.position
         self._theirs.clear()
 
-
     def _pack_mark(self, packer: GossipPacker, node: str, time: int, now: float) -> bool:
         known, lease = self._known.get(node, 0), self._replica.lease_of(node, now)
         if fits := packer.add_mark(node, known, time, lease):

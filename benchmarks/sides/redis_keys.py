@@ -35,8 +35,11 @@ class Node:
         threading.Thread(target=self._refresh, daemon=True).start()
 
     def _refresh(self) -> None:
+        due = time.monotonic()
         while True:
-            time.sleep(REFRESH)
+            # At a fixed rate, so that as many fall into one window as into another.
+            due += REFRESH
+            time.sleep(max(0.0, due - time.monotonic()))
             keys = [*self.mine]
             for first in range(0, len(keys), BATCH):
                 with self.client.pipeline(transaction=False) as pipeline:
