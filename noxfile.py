@@ -120,6 +120,16 @@ def leaks(session: nox.Session) -> None:
     session.run("python", "-m", "tests.leaks", *session.posargs)
 
 
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Speed beside peers on the same work: `-- --quick`, `-- --only join`, `-- --help`.
+
+    The servers are those of the system's packages: redis-server, etcd-server and nats-server.
+    """
+    install(session, "bench")
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
 DIGESTS: dict[str, str] = {}
 """What `replay` found first, to compare all other Pythons of the same run of nox with."""
 

@@ -5,20 +5,21 @@ timed on ordinary ranges, each parsed afresh and then asked about 100 versions t
 already. Libraries that are not installed are left out:
 
     pip install node-semver semantic-version
-    python benchmarks/ranges.py
+    python -m benchmarks ranges
 """
 
+import argparse
 import importlib
 import json
-import sys
 import timeit
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .tables import table
+
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
 
 RANGES = ["^1.2", "~1.2.3", "1.x", ">=1 <2 || 3.x", "1.0 - 2.0", "1.2.3", "^1.2.3-rc.1"]
 VERSIONS = [f"{n % 5}.{n % 7}.{n % 11}" + (f"-rc.{n}" if n % 10 == 0 else "") for n in range(100)]
@@ -122,22 +123,24 @@ def speed(library: Library) -> tuple[float, float]:
     return read / len(RANGES), ask / len(RANGES)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks ranges", description=__doc__)
+    parser.parse_args(arguments)
     npm = json.loads((ROOT / "tests/data/npm_ranges.json").read_text(encoding="utf-8"))
     kinds = ("right", "wrong", "refused", "crashed", "took invalid", "crashed on invalid")
     print(f"npm's semver {npm['npm_semver']}; {len(npm['invalid_ranges'])} invalid ranges")
-    print("| library |", " | ".join(kinds), "| µs to read a range | µs to ask 100 versions |")
-    print("|---" * (len(kinds) + 3) + "|")
+    rows = []
     for make in (manifest, manifest_keys, node_semver, semantic_version):
         try:
             library = make()
         except ModuleNotFoundError as missing:
-            print(f"| {make.__name__} is not installed: {missing} |")
+            print(f"Not measured: {make.__name__}, since it is not installed: {missing}.")
             continue
         found = correctness(library, npm)
-        read, ask = speed(library)
-        counts = " | ".join(str(found[kind]) for kind in kinds)
-        print(f"| {library.name} | {counts} | {read:.0f} | {ask:.0f} |")
+        times = (f"{microseconds:.0f}" for microseconds in speed(library))
+        rows.append([library.name, *(str(found[kind]) for kind in kinds), *times])
+    headers = ["library", *kinds, "µs to read a range", "µs to ask 100 versions"]
+    print(table(headers, rows))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How fast clusters of the registry are simulated: virtual seconds in a second of one core.
 
-python -m benchmarks.simulation --repetitions 5
+python -m benchmarks simulation --repetitions 5
 
 Heartbeats come every second and one write every second, somewhere. CPU time is counted, so that
 other programs on the machine disturb little. Prints a Markdown table with medians and the range.
@@ -8,11 +8,14 @@ other programs on the machine disturb little. Prints a Markdown table with media
 
 import argparse
 import logging
-import statistics
 import time
+from collections.abc import Sequence
 
 from manifest import Manifest, open_manifest
 from manifest.testing import Application, Do, Node, Plan, Report, Step, run_plan
+
+from .measuring import Spread
+from .tables import table
 
 CLUSTERS = ((5, "mesh", 200), (20, "dial 3", 20), (100, "dial 3", 4))
 """Nodes, topology, virtual seconds."""
@@ -44,22 +47,27 @@ def simulate(nodes: int, topology: str, seconds: int) -> tuple[float, Report]:
     return report.seconds / (time.process_time() - began), report
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks simulation", description=__doc__)
     parser.add_argument("--repetitions", type=int, default=5)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     logging.disable()
-    print("| nodes | topology | virtual s per s, median | range | messages per virtual s |")
-    print("|---|---|---|---|---|")
+    rows = []
     for nodes, topology, seconds in CLUSTERS:
         runs = [simulate(nodes, topology, seconds) for _ in range(given.repetitions)]
-        rates = [rate for rate, _ in runs]
+        rates = Spread.of(rate for rate, _ in runs)
         report = runs[0][1]
-        print(
-            f"| {nodes} | {topology} | {statistics.median(rates):.1f} "
-            f"| {min(rates):.1f} to {max(rates):.1f} | {report.events / report.seconds:.0f} |",
-            flush=True,
+        rows.append(
+            (
+                topology,
+                str(nodes),
+                f"{rates.median:.1f}",
+                f"{rates.least:.1f} to {rates.greatest:.1f}",
+                f"{report.events / report.seconds:,.0f}",
+            )
         )
+    headers = ["topology", "nodes", "virtual s per s, median", "range", "messages per virtual s"]
+    print(table(headers, rows))
 
 
 if __name__ == "__main__":

@@ -9,14 +9,9 @@ the others take whatever has the right type.
 from __future__ import annotations
 
 import argparse
-import gc
-import importlib.metadata
 import json
-import platform
 import statistics
-import time
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +36,9 @@ from manifest.records import (
     valid_node_id,
 )
 from manifest.wire import decode_message
+
+from .measuring import Spread, machine, timed
+from .tables import spread, table
 
 RECORD_BYTES = Limits().record_bytes
 MAX_TIME = 2**63 - 1
@@ -204,14 +202,6 @@ def candidates(gossip: Gossip) -> tuple[list[Candidate], list[str]]:
     return found, missing
 
 
-def timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    """Return how many milliseconds of processor time a call took, and what it returned."""
-    gc.collect()
-    start = time.process_time()
-    answer = call()
-    return (time.process_time() - start) * 1000, answer
-
-
 def measure(found: list[Candidate], repetitions: int) -> list[Result]:
     """Measure all candidates, turn by turn, after one round that checks them and does not count."""
     results = [Result(candidate.name) for candidate in found]
@@ -228,49 +218,27 @@ def measure(found: list[Candidate], repetitions: int) -> list[Result]:
     return results
 
 
-def spread(times: list[float]) -> str:
-    """Return the median of some times, and the least and the greatest."""
-    return f"{statistics.median(times):.1f} ({min(times):.1f} to {max(times):.1f})"
-
-
 def to_markdown(results: list[Result], records: int) -> str:
     """Return the results as a table."""
-    lines = [
-        "| candidate | write, ms | read, ms | records read a second | bytes a record |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    for result in results:
-        rate = records / statistics.median(result.read) * 1000
-        lines.append(
-            f"| {result.name} | {spread(result.write)} | {spread(result.read)} | {rate:,.0f} "
-            f"| {result.size / records:.1f} |"
+    headers = ["candidate", "write, ms", "read, ms", "records read a second", "bytes a record"]
+    rows = [
+        (
+            result.name,
+            spread(Spread.of(result.write)),
+            spread(Spread.of(result.read)),
+            f"{records / statistics.median(result.read) * 1000:,.0f}",
+            f"{result.size / records:.1f}",
         )
-    return "\n".join(lines)
-
-
-def machine() -> dict[str, str]:
-    """Return where and with what this was measured."""
-    cpu = Path("/proc/cpuinfo")
-    lines = cpu.read_text(encoding="utf-8").splitlines() if cpu.exists() else []
-    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    installed = {each.name for each in importlib.metadata.distributions()}
-    packages = [
-        name for name in ("attrs", "cattrs", "msgspec", "msgpack", "semver") if name in installed
+        for result in results
     ]
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "processor": f"{len(models)} x {models[0]}" if models else platform.processor(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in packages},
-    }
+    return table(headers, rows)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print a Markdown table; the rest goes where it is asked to go."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog="example: python -m benchmarks.wire --repetitions 15 --json wire.json",
+        epilog="example: python -m benchmarks wire --repetitions 15 --json wire.json",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--records", type=int, default=10_000, help="records (default: 10000)")
@@ -279,12 +247,12 @@ def main() -> None:
         "--repetitions", type=int, default=9, help="how often each is measured (default: 9)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     if min(given.records, given.owners) < 1 or given.repetitions < 5:
         parser.error("records and owners are 1 or more, repetitions 5 or more")
     found, missing = candidates(make_gossip(given.records, given.owners))
     results = measure(found, given.repetitions)
-    where = machine()
+    where = machine("attrs", "cattrs", "msgspec", "msgpack", "semver")
     print(to_markdown(results, given.records))
     print()
     print(

@@ -1,0 +1,56 @@
+"""All benchmarks behind one command; `nox -s bench -- ...` runs it with what it needs.
+
+    python -m benchmarks                 manifest and its peers, on the same work (compare)
+    python -m benchmarks --quick         the same, smaller: only for a look
+    python -m benchmarks micro           each hot path
+    python -m benchmarks growth          with the number of services and nodes; makes the plot
+    python -m benchmarks wire            formats and libraries for the wire
+    python -m benchmarks ranges          libraries for npm's version ranges
+    python -m benchmarks simulation      how fast clusters are simulated
+    python -m benchmarks docs            write the latest figures into docs/
+    python -m benchmarks everything      compare, micro, growth, docs
+
+Each has a --help. Figures go to build/benchmarks, as JSON and as Markdown.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from . import compare, growth, micro, pages, ranges, simulation, wire
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "compare": compare.main,
+    "micro": micro.main,
+    "growth": growth.main,
+    "wire": wire.main,
+    "ranges": ranges.main,
+    "simulation": simulation.main,
+    "docs": pages.main,
+}
+EVERYTHING = ("compare", "micro", "growth", "docs")
+
+
+def main(arguments: list[str]) -> None:
+    """Run the command that is named, or else the comparison."""
+    match arguments:
+        case ["-h" | "--help", *_]:
+            print(__doc__)
+        case ["everything", *rest]:
+            for command in EVERYTHING:
+                # Only the comparison has options that differ from one machine to the next.
+                quick = [each for each in rest if each == "--quick"]
+                given = {"compare": rest, "docs": []}.get(command, quick)
+                print(f"== {command}", file=sys.stderr, flush=True)
+                COMMANDS[command](given)
+        case [command, *rest] if command in COMMANDS:
+            COMMANDS[command](rest)
+        case [word, *_] if not word.startswith("-"):
+            sys.exit(f"there is no {word}; there are {', '.join(COMMANDS)}, everything")
+        case _:
+            COMMANDS["compare"](arguments)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,360 @@
+"""The mechanics of the benchmarks: statistics, tables, pages, and that each side can be told what.
+
+What they measure is nobody's promise and is not tested; that they measure at all is.
+"""
+
+import argparse
+import ast
+import doctest
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks import compare, growth, measuring, micro, pages, scenes, tables
+from benchmarks.hands import Pair
+from benchmarks.processes import NodeProcess, Stage, Unable
+from benchmarks.sides import talking
+
+ROOT = Path(__file__).parents[1]
+MODULES = (measuring, tables, compare, growth, micro)
+MACHINE = {"date": "2026-11-23", "processor": "2 x some", "python": "3.11.7"}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_the_examples_in_docstrings_are_right(module: Any) -> None:
+    """What a docstring of the benchmarks shows is what comes out."""
+    assert doctest.testmod(module, optionflags=doctest.ELLIPSIS).failed == 0
+
+
+@pytest.mark.parametrize("values, share, found", [
+    ([3, 1, 2], 0.5, 2),
+    ([4, 3, 2, 1], 0.5, 2),
+    (range(1, 201), 0.99, 198),
+    ([7], 0.99, 7),
+    ([1, 2], 1, 2),
+])  # fmt: skip
+def test_percentiles_are_measured_values(values: Any, share: float, found: float) -> None:
+    """A percentile is the nearest rank: the least value that so large a share does not exceed."""
+    assert measuring.percentile(values, share) == found
+
+
+def test_statistics_of_nothing_are_refused() -> None:
+    """No measurement is no figure, rather than a zero in a table."""
+    with pytest.raises(ValueError, match="one measurement or more, got none"):
+        measuring.Spread.of([])
+    with pytest.raises(ValueError, match=r"got 0 and 0\.5"):
+        measuring.percentile([], 0.5)
+    with pytest.raises(ValueError, match="got 1 and 0"):
+        measuring.percentile([1], 0)
+
+
+def test_the_machine_is_described() -> None:
+    """Where something was measured says when, with what, and only of packages that are there."""
+    said = measuring.machine("trio", "no-such-package")
+    assert {"date", "processor", "load", "system", "python", "trio"} == said.keys()
+
+
+@pytest.mark.parametrize("value, text", [
+    (0.0, "0"), (123_456.0, "123,000"), (9.996, "10"), (0.5, "0.5"), (-12.34, "-12.3"),
+    (float("inf"), "inf"),
+])  # fmt: skip
+def test_figures_have_three_digits(value: float, text: str) -> None:
+    """A figure shows three digits that count, whatever its size."""
+    assert tables.figure(value) == text
+
+
+PAGE = """# Page
+<!-- figures: micro -->
+old
+<!-- end of figures -->
+between
+<!-- figures: growth -->
+<!-- end of figures -->
+"""
+
+
+def test_only_the_marked_place_is_replaced() -> None:
+    """Filling one place leaves prose, the other places and the markers as they were."""
+    filled = tables.fill(PAGE, "micro", "new\n")
+    assert filled == PAGE.replace("old", "\nnew\n")
+    assert tables.fill(filled, "micro", "old").replace("\nold\n\n", "old\n") == PAGE
+    assert tables.marked(filled) == ["micro", "growth"]
+
+
+@pytest.mark.parametrize("page, count", [("", 0), (PAGE + PAGE, 2)])
+def test_a_place_that_is_not_there_once_is_refused(page: str, count: int) -> None:
+    """Figures are written to one place or to none, never to the wrong one."""
+    with pytest.raises(ValueError, match=f"got {count} of them"):
+        tables.fill(page, "micro", "new")
+
+
+def test_what_is_quick_says_so() -> None:
+    """Figures of a quick run never look like results."""
+    said = tables.measured_on(MACHINE, repetitions=1, quick=True)
+    assert "2026-11-23" in said
+    assert "no result" in said
+    assert "no result" not in tables.measured_on(MACHINE, repetitions=5, quick=False)
+
+
+COMPARED = {
+    "machine": MACHINE,
+    "repetitions": 3,
+    "quick": False,
+    "measures": {
+        "round-trip": {"what": "bare", "unit": "ms", "goal": ""},
+        "register-p50": {"what": "seen", "unit": "ms", "goal": "0.3"},
+        "equal-bytes": {"what": "equal", "unit": "B", "goal": "1,000"},
+    },
+    "sides": {
+        "manifest": {"how": "linked", "version": "1"},
+        "redis": {"how": "keys", "version": "7"},
+        "nats": {"how": "a bucket", "version": "2"},
+    },
+    "results": {
+        "round-trip": {"bare": [0.1]},
+        "register-p50": {"manifest": [0.2, 0.3, 0.1], "redis": [0.9], "nats": [0.5, 0.4, 0.6]},
+        "equal-bytes": {"manifest": [500.0]},
+    },
+    "failed": {"redis: many": "no answer within 60 s"},
+    "skipped": {"etcd": "no etcd here"},
+}
+
+
+def test_a_comparison_reads_as_a_table() -> None:
+    """A row has the goal, all sides with their spread, and the best peer as a ratio."""
+    text = compare.to_markdown(COMPARED)
+    assert "| work | goal | manifest | redis | nats | best peer / manifest |" in text
+    assert "| seen, ms | 0.3 | 0.2 (0.1 to 0.3) | 0.9 | 0.5 (0.4 to 0.6) | 2.5 (nats) |" in text
+    assert "| equal, B | 1,000 | 500 | - | - |  |" in text
+    assert "takes 0.1 ms; a registration is seen after 2.0 of them." in text
+    assert "- Failed: redis: many: no answer within 60 s." in text
+    assert "- Not measured: etcd: no etcd here." in text
+    widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}
+    assert widths == {7}
+
+
+def test_a_slower_path_is_seen() -> None:
+    """A report against an earlier one shows how many times as long each path takes."""
+    now = {"machine": MACHINE, "repetitions": 5, "quick": False, "microseconds": {"get": [4.0]}}
+    then = {**now, "microseconds": {"get": [2.0], "gone": [1.0]}}
+    text = micro.to_markdown(now, then)
+    assert "| get | get(role): 100 of 10,000 | 4 | 2 |" in text
+
+
+def test_micro_measures_and_compares(tmp_path: Path) -> None:
+    """The micro-benchmarks write JSON, and fail where a limit is exceeded by what it was before."""
+    report = tmp_path / "before.json"
+    base = ["--quick", "--repetitions", "1", "--only", "miss"]
+    micro.main([*base, "--json", str(report)])
+    before = json.loads(report.read_text("utf-8"))
+    assert before["microseconds"]["miss"][0] > 0
+    before["microseconds"]["miss"] = [1e-9]
+    report.write_text(json.dumps(before), "utf-8")
+    again = [*base, "--json", str(tmp_path / "after.json"), "--against", str(report)]
+    micro.main(again)
+    with pytest.raises(SystemExit, match="more than 2 times as long as before: miss"):
+        micro.main([*again, "--limit", "2"])
+
+
+@pytest.mark.parametrize("topology", growth.TOPOLOGIES)
+@pytest.mark.parametrize("nodes", [2, 3, 7, 8, 50])
+def test_topologies_are_what_they_are_called(topology: str, nodes: int) -> None:
+    """All nodes are connected, no two are linked twice, and each has as many links as it should."""
+    dialled = growth.neighbours(topology, nodes)
+    pairs = [frozenset((one, other)) for one, those in enumerate(dialled) for other in those]
+    assert len(pairs) == len({*pairs})
+    reached = {0}
+    for _ in range(nodes):
+        reached |= {node for pair in pairs if pair & reached for node in pair}
+    assert len(reached) == nodes
+    links = [sum(node in pair for pair in pairs) for node in range(nodes)]
+    degree = {"ring": 2, "mesh 3": 3, "mesh 6": 6}.get(topology)
+    if degree is not None:
+        assert min(links) == min(degree, nodes - 1)
+        assert max(links) <= degree + 1
+
+
+def test_a_cluster_is_measured_in_simulation() -> None:
+    """A write is everywhere after as many rounds as there are hops, and all nodes are believed."""
+    measured = growth.measure_nodes(5, "tree", 5.0)
+    assert measured["nodes believed, least"] == 5
+    assert 2 <= measured["rounds until a write is everywhere"] <= 4
+    assert measured["B/s a node"] > 0
+    assert measured["links a node"] == 1.6
+
+
+def test_growth_is_drawn_and_told(tmp_path: Path) -> None:
+    """The report of growth reads as two tables, and as a picture where matplotlib is there."""
+    report = {
+        "machine": MACHINE,
+        "repetitions": 1,
+        "quick": True,
+        "services": {"10": {name: [value] for name, value in growth.measure_services(10).items()}},
+        "nodes": {"ring": {"2": growth.measure_nodes(2, "ring", 5.0)}},
+    }
+    assert "| ring | 2 | 1 |" in growth.to_markdown(report)
+    if importlib.util.find_spec("matplotlib") is not None:
+        growth.plot(report, tmp_path / "growth.png")
+        assert (tmp_path / "growth.png").stat().st_size > 1000
+
+
+def test_a_pair_moved_by_hand_agrees() -> None:
+    """What one hand registers the other has once it is carried, and then nothing more is said."""
+    pair = Pair()
+    pair.one.fill(3)
+    assert pair.carry() > 0
+    assert pair.one.replica.map == pair.other.replica.map
+    assert pair.carry() == 0
+
+
+def test_pages_are_filled_from_reports(tmp_path: Path) -> None:
+    """A page gets the figures that are there, keeps the others, and may ask for no unknown ones."""
+    docs, reports = tmp_path / "docs", tmp_path / "reports"
+    docs.mkdir()
+    reports.mkdir()
+    (docs / "page.md").write_text(PAGE, "utf-8")
+    report = {"machine": MACHINE, "repetitions": 5, "quick": False, "microseconds": {"get": [4.0]}}
+    (reports / "micro.json").write_text(json.dumps(report), "utf-8")
+    assert pages.write(docs, reports) == ["page.md: micro"]
+    assert "| get |" in (docs / "page.md").read_text("utf-8")
+    (docs / "page.md").write_text(PAGE.replace("growth", "nonsense"), "utf-8")
+    with pytest.raises(ValueError, match="'nonsense'; there are those of compare, micro, growth"):
+        pages.write(docs, reports)
+
+
+def test_the_pages_mark_what_the_benchmarks_fill() -> None:
+    """Each report has one place in docs/, so that one command brings all figures up to date."""
+    found = [
+        name
+        for page in (ROOT / "docs").glob("*.md")
+        for name in tables.marked(page.read_text("utf-8"))
+    ]
+    assert sorted(found) == sorted(pages.FIGURES)
+
+
+@pytest.mark.parametrize("side", compare.SIDES, ids=lambda side: side.name)
+def test_every_side_is_a_program_that_can_be_told_all(side: compare.Side) -> None:
+    """Each side's program knows all calls that its scenes make of it."""
+    source = (ROOT / "benchmarks" / "sides" / side.module).with_suffix(
+        ".cjs" if side.module.endswith(".cjs") else ".py"
+    )
+    text = source.read_text("utf-8")
+    calls = {"open", "watch", "seen", "register", "register_each", "free_each", "wait_for"}
+    calls |= {"join", "get"}
+    if source.suffix == ".py":
+        known = {
+            node.name
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        }
+        assert calls <= known
+    else:
+        assert not [call for call in calls if f"{call}(" not in text]
+    assert {*side.scenes} <= scenes.SCENES.keys()
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    """A side that is not installed is left out with a reason that says what to install."""
+    seaport = next(side for side in compare.SIDES if side.name == "seaport")
+    assert "npm install seaport" in str(seaport.missing(None))
+    assert "no seaport in" in str(seaport.missing(tmp_path))
+    lacking = compare.Side("x", "", "ours", (), "no_such_package")
+    assert "dependency group bench" in str(lacking.missing(None))
+
+
+def test_scenes_are_found_by_their_measures(capsys: pytest.CaptureFixture[str]) -> None:
+    """--only takes scenes and measures, and says what there is where it is given neither."""
+    parser = argparse.ArgumentParser()
+    assert [scene.name for scene in compare._scenes(["join", "pair"], parser)] == ["many", "pair"]
+    assert len(compare._scenes(None, parser)) == len(scenes.SCENES)
+    with pytest.raises(SystemExit):
+        compare._scenes(["nonsense"], parser)
+    assert "got nonsense" in capsys.readouterr().err
+    known = {measure.name for measure in scenes.MEASURES}
+    assert {name for scene in scenes.SCENES.values() for name in scene.measures} == known
+
+
+def test_two_real_nodes_are_measured(tmp_path: Path) -> None:
+    """A scene of real processes yields its figures, by way of the counting proxy too."""
+    sizes = scenes.Sizes(10, 0.001, 200, 3, 20, 200, 0.2)
+    ours = compare.SIDES[0]
+    found: dict[str, float] = {}
+    for name in ("pair", "equal", "link"):
+        with Stage(ours.command(None), None) as stage:
+            found |= dict(scenes.SCENES[name].play(stage, sizes))
+    assert {"register-p50", "register-p99", "free-p50", "equal-time", "equal-bytes"} < found.keys()
+    assert 0 < found["register-p50"] < 10_000
+    assert 0 < found["equal-bytes"] < 5_000
+
+
+def test_a_node_that_fails_says_why(tmp_path: Path) -> None:
+    """A node's end is told with its last words, and silence with how long it lasted."""
+    program = "import sys; sys.stdin.readline(); print('null', flush=True); sys.stdin.readline(); "
+    node = NodeProcess([sys.executable, "-c", f"{program} sys.exit('broken')"], tmp_path / "log")
+    with pytest.raises(Unable, match="its node ended: broken"):
+        node.call("open", peers=[])
+    node.end()
+    silent = f"{program} sys.stdin.readline()"
+    node = NodeProcess([sys.executable, "-c", silent], tmp_path / "log")
+    node.ask("open", peers=[])
+    with pytest.raises(Unable, match=r"no answer within 0\.05 s"):
+        node.answer(0.05)
+    node.end()
+    assert node.process.returncode is not None
+
+
+def test_services_are_the_same_for_all_sides() -> None:
+    """What bytes are stored for a peer says the same as what manifest registers."""
+    name, version, port, data = talking.service(17, 5)
+    stored = json.loads(talking.document(17, 5))
+    assert stored == {
+        "role": name, "version": version, "address": "127.0.0.1", "port": port, "data": data,
+    }  # fmt: skip
+    assert talking.in_range([stored], version) == [stored]
+    assert talking.in_range([stored], "9.0.0") == []
+
+
+def record_calls(monkeypatch: pytest.MonkeyPatch, calls: list[tuple[str, list[str]]]) -> None:
+    """Have every benchmark do nothing but note how it was called."""
+
+    def recorder(name: str) -> Callable[[list[str]], None]:
+        return lambda rest: calls.append((name, [*rest]))
+
+    for name in command.COMMANDS:
+        monkeypatch.setitem(command.COMMANDS, name, recorder(name))
+
+
+@pytest.mark.parametrize("arguments, called, given", [
+    (["--quick"], "compare", ["--quick"]),
+    ([], "compare", []),
+    (["micro", "--quick"], "micro", ["--quick"]),
+])  # fmt: skip
+def test_one_command_leads_to_all(
+    arguments: list[str], called: str, given: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A benchmark is named first; without a name the options are those of the comparison."""
+    calls: list[tuple[str, list[str]]] = []
+    record_calls(monkeypatch, calls)
+    command.main(arguments)
+    assert calls == [(called, given)]
+
+
+def test_everything_runs_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`everything` measures all that the pages quote, and writes the pages at the end."""
+    calls: list[tuple[str, list[str]]] = []
+    record_calls(monkeypatch, calls)
+    command.main(["everything", "--quick", "--node-peers", "x"])
+    assert calls == [
+        ("compare", ["--quick", "--node-peers", "x"]),
+        ("micro", ["--quick"]),
+        ("growth", ["--quick"]),
+        ("docs", []),
+    ]
+    with pytest.raises(SystemExit, match="there is no nonsense"):
+        command.main(["nonsense"])
