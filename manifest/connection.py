@@ -195,9 +195,9 @@ class Connection:
                 if start:
                     # Shielded, for what was read and not looked at would be lost.
                     await trio.lowlevel.cancel_shielded_checkpoint()
-                end = self._take(data[start : start + _TURN])
-                if end is not None:
-                    return end
+                ended = self._take(data[start : start + _TURN])
+                if ended is not None:
+                    return ended
 
     def _take(self, data: bytes) -> Exception | None:
         """Take bytes that arrived; return why the connection ended, if they end it."""

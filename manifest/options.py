@@ -79,7 +79,7 @@ def _instance_of(kind: type) -> Any:
 def _default_frame(limits: Limits) -> int:
     # What is wrong is reported by its own validator, which runs later.
     right = type(limits.record_bytes) is int
-    return max(128 * 1024, limits.record_bytes + _BESIDE_RECORD) if right else 128 * 1024
+    return max(64 * 1024, limits.record_bytes + _BESIDE_RECORD) if right else 64 * 1024
 
 
 @attrs.frozen(kw_only=True)
@@ -98,14 +98,14 @@ class Limits:
     )
     """The largest frame that is accepted; at least `record_bytes` + 512.
 
-    128 KiB, or what a record needs where that is more. Nobody sends more than 64 KiB at a time,
+    64 KiB, or what a record needs where that is more. Nobody sends more than 64 KiB at a time,
     unless a single record takes it.
     """
     owners: int = attrs.field(default=20_000, validator=_count(1))
     """Nodes that are known, this one included: those that wrote or lived within the retention."""
     entries: int = attrs.field(default=5_000_000, validator=_count(1))
     """Records and tombstones, all owners together."""
-    owner_records: int = attrs.field(default=100_000, validator=_count(1))
+    owner_records: int = attrs.field(default=250_000, validator=_count(1))
     """Records of one owner."""
     owner_tombstones: int = attrs.field(default=1_000_000, validator=_count(1))
     """Tombstones of one owner; it frees one such number of services within the retention."""

@@ -157,6 +157,10 @@ class LinkProtocol:
                 self.peer = message
                 self._peer_node = message.node
                 self._known = dict(message.context)
+                latest = self._replica.map.latest
+                if all(time <= self._known.get(node, 0) for node, time in latest.items()):
+                    # It has reflected all that is here, which O(nodes) say rather than O(map).
+                    self._cursor = self._replica.map.position
                 self._frames.limit = self._replica.options.limits.frame_bytes
             case Gossip() if self.peer is not None:
                 self._join(message)
@@ -335,10 +339,11 @@ class LinkProtocol:
             return True
         if any(self._replica.map.journal(self._cursor)):
             return True
-        lacking = self._lacking()
-        if lacking:
+        if lacking := self._lacking():
             self._marked = lacking[0].position - 1
-        return bool(lacking) or not self._said_synced
+            return True
+        self._pass_over()
+        return not self._said_synced
 
     @property
     def flushed(self) -> bool:
@@ -446,7 +451,11 @@ class LinkProtocol:
                 if not add(node):
                     return
                 del told[node]
-        self._marked = replica.map.position
+        self._pass_over()
+
+    def _pass_over(self) -> None:
+        """Stand at the end of the journal: the peer has, or need not have, all of it."""
+        self._cursor = self._marked = self._replica.map.position
         self._theirs.clear()
 
     def _pack_mark(self, packer: GossipPacker, node: str, time: int, now: float) -> bool:

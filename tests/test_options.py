@@ -112,7 +112,7 @@ def test_a_frame_must_hold_a_record() -> None:
     with pytest.raises(ValueError, match=r"= 1049088, got 1048576$"):
         Limits(record_bytes=2**20, frame_bytes=2**20)
     assert Limits(record_bytes=2**20).frame_bytes == 2**20 + 512
-    assert Limits().frame_bytes == Limits(record_bytes=256).frame_bytes == 128 * 1024
+    assert Limits().frame_bytes == Limits(record_bytes=256).frame_bytes == 64 * 1024
 
 
 def test_the_least_and_the_most_are_taken() -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import Any
 
 import attrs
 import pytest
 
 from manifest.codec import pack
 from manifest.crdt import Delta, Entry, Stamp, VersionVector, from_milliseconds
+from manifest.crdt.journal import Journal
 from manifest.errors import CausalGap, ConflictingStamp, LinkError, LinkRefused, MalformedMessage
 from manifest.events import Displaced, Freed, Registered
 from manifest.frames import HEADER_BYTES
@@ -66,7 +68,7 @@ def test_both_sides_say_hello_at_once_and_nothing_else_before_they_have_heard_it
             clock=START + 250,
             retention=3_600_000,
             record_bytes=16 * 1024,
-            frame_bytes=128 * 1024,
+            frame_bytes=64 * 1024,
             lease=10_000,
             name="one",
             listening="here:3100",
@@ -1051,12 +1053,12 @@ def test_before_hello_nothing_larger_than_a_hello_is_taken_in(bench: Bench) -> N
     protocol = LinkProtocol(site.replica)
     greeting = hello(site)
     protocol.receive_data(
-        len(greeting).to_bytes(4, "big") + greeting + (128 * 1024).to_bytes(4, "big")
+        len(greeting).to_bytes(4, "big") + greeting + (64 * 1024).to_bytes(4, "big")
     )
     assert protocol.partial
     protocol = LinkProtocol(site.replica)
-    data = len(greeting).to_bytes(4, "big") + greeting + (128 * 1024 + 1).to_bytes(4, "big")
-    with pytest.raises(MalformedMessage, match=f"1 to {128 * 1024} bytes"):
+    data = len(greeting).to_bytes(4, "big") + greeting + (64 * 1024 + 1).to_bytes(4, "big")
+    with pytest.raises(MalformedMessage, match=f"1 to {64 * 1024} bytes"):
         protocol.receive_data(data)
 
 
@@ -1526,3 +1528,187 @@ def test_a_mark_and_lease_that_do_not_fit_come_again(
     assert [lease.node for lease in second.leases] == [one.node]
     bench.settle()
     bench.converge()
+
+
+# Trees
+
+
+def told(wire: Wire, site: Site, since: int) -> list[str]:
+    """Return whose marks a site has sent over a wire, behind so many of its messages."""
+    return [node for each in wire.said(site, Gossip)[since:] for node in each.delta.until]
+
+
+def settled_ring(bench: Bench) -> tuple[list[Site], list[Wire]]:
+    """Return three sites in a ring and its wires, once the trees of their heartbeats stand."""
+    sites = bench.open_all(3)
+    wires = ring(bench, *sites)
+    bench.settle()
+    for _ in range(5):
+        beat(bench)
+    return sites, wires
+
+
+def beat(bench: Bench) -> None:
+    """Carry a heartbeat of each site: at once by its own wires, and then by relays, which wait."""
+    bench.now += 5
+    for site in bench.sites:
+        site.heartbeat()
+        ends = [wire for wire in bench.wires if site in wire.ends]
+        for wire in ends:
+            wire.send(site)
+        for wire in ends:
+            wire.deliver(wire.to(site))
+    bench.settle()
+
+
+def test_a_heartbeat_that_comes_twice_is_spared(bench: Bench) -> None:
+    """In a triangle each wire carries the heartbeats of its own two ends, and nothing else."""
+    _, wires = settled_ring(bench)
+    before = {(wire, site): len(wire.said(site, Gossip)) for wire in wires for site in wire.ends}
+    beat(bench)
+    for (wire, site), since in before.items():
+        assert set(told(wire, site, since)) == {site.node}
+
+
+def test_writes_cross_every_wire(bench: Bench) -> None:
+    """What was pruned for heartbeats carries entries, and the marks that go with them."""
+    (one, *_), wires = settled_ring(bench)
+    far = next(wire for wire in wires if one not in wire.ends)
+    before = {site: len(far.said(site, Gossip)) for site in far.ends}
+    one.register("web")
+    bench.settle()
+    said = [each for site, since in before.items() for each in far.said(site, Gossip)[since:]]
+    assert [entry.key for each in said for entry in each.delta.entries] == ["web"]
+    assert [dict(each.delta.until).get(one.node) for each in said if each.delta.entries] == [
+        one.replica.map.reflected(one.node)
+    ]
+    check_equal(bench.sites)
+
+
+def test_a_missed_heartbeat_is_asked_for_where_it_was_spared(bench: Bench) -> None:
+    """One way is cut: heartbeats come by the other, before anything lapses."""
+    (one, other, _), wires = settled_ring(bench)
+    one.register("web")
+    bench.settle()
+    direct = next(wire for wire in wires if {*wire.ends} == {one, other})
+    bench.cut(direct)
+    bench.pass_time(60)
+    assert other.replica.leases.believes(one.node)
+    lossless(*bench.sites)
+    grafts = [
+        node
+        for wire in wires
+        for site in wire.ends
+        for each in wire.said(site, Gossip)
+        for node in each.grafts
+    ]
+    assert grafts.count(one.node) == 1
+
+
+def test_what_comes_first_over_a_pruned_wire_grafts_it(bench: Bench) -> None:
+    """A way that has become the faster one is taken again, and the slower one is pruned."""
+    (one, other, third), wires = settled_ring(bench)
+    slow = next(wire for wire in wires if {*wire.ends} == {one, other})
+    spared = next(wire for wire in wires if {*wire.ends} == {third, other})
+    assert one.node in spared.protocol(other)._pruned
+    # By mistake the peer goes on sending them.
+    spared.protocol(third)._pruned.clear()
+    one.heartbeat()
+    for wire in [each for each in (*wires, *wires) if each is not slow]:
+        while wire.carry():
+            pass
+    assert spared.said(other, Gossip)[-1].grafts == (one.node,)
+    assert one.node not in spared.protocol(other)._pruned
+    bench.settle()
+    bench.converge()
+
+
+def test_a_prune_that_was_not_told_yet_is_taken_back_without_a_word(bench: Bench) -> None:
+    """Missed before the peer was asked to spare it, a heartbeat costs no graft."""
+    one, other = bench.open_all(2)
+    wire = bench.connect(one, other)
+    bench.settle()
+    protocol = wire.protocol(one)
+    third = bench.open()
+    one.replica.accept(heartbeat_of(third))
+    bench.settle()
+    other.replica.accept(heartbeat_of(third))
+    wire.push(one, encode_message(heartbeat_of(third)))
+    assert protocol._prunes == {third.node: None}
+    protocol.graft([third.node, other.node])
+    assert (protocol._prunes, protocol._grafts, protocol._pruned) == ({}, {}, {})
+
+
+def heartbeat_of(site: Site) -> Gossip:
+    """Return what tells that a site is alive, as of now."""
+    time = site.replica.map.reflected(site.node)
+    lease = site.replica.lease_of(site.node)
+    assert lease is not None
+    return Gossip(Delta(until=VersionVector({site.node: time})), (lease,))
+
+
+def test_of_two_ends_nothing_is_spared_and_of_strangers_nothing_remembered(bench: Bench) -> None:
+    """Whatever a peer asks: a link is kept alive by its ends, and nobody fills its memory."""
+    one, other = bench.open_all(2)
+    wire = bench.connect(one, other)
+    bench.settle()
+    wire.push(one, encode_message(Gossip(Delta(), prunes=(one.node, OTHER), grafts=(OTHER,))))
+    protocol = wire.protocol(one)
+    assert (protocol._pruned, protocol._missed) == ({}, {})
+    since = len(wire.said(one, Gossip))
+    bench.pass_time(10)
+    assert set(told(wire, one, since)) == {one.node}
+
+
+def test_prunes_and_grafts_wait_for_room(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not fit one frame is in the next."""
+    one, other = bench.open_all(2)
+    wire = bench.connect(one, other)
+    bench.settle()
+    protocol = wire.protocol(one)
+    for kind, told_of in (("prune", protocol._prunes), ("graft", protocol._grafts)):
+        add, full = getattr(GossipPacker, f"add_{kind}"), iter([True])
+
+        def once_full(packer: GossipPacker, node: str, add: Any = add, full: Any = full) -> bool:
+            return not next(full, False) and bool(add(packer, node))
+
+        monkeypatch.setattr(GossipPacker, f"add_{kind}", once_full)
+        told_of[OTHER] = None
+        one.heartbeat()
+        since = len(wire.said(one, Gossip))
+        bench.settle()
+        said = [getattr(each, f"{kind}s") for each in wire.said(one, Gossip)[since:]]
+        one.heartbeat()
+        bench.settle()
+        said = [getattr(each, f"{kind}s") for each in wire.said(one, Gossip)[since:]]
+        assert said[0] == ()
+        assert (OTHER,) in said
+        monkeypatch.undo()
+
+
+def test_an_equal_peer_is_passed_over_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has reflected everything is not compared entry by entry."""
+    one, other = bench.open_all(2)
+    for number in range(100):
+        one.register(f"id-{number}")
+    wire = bench.connect(one, other)
+    bench.settle()
+    bench.cut(wire)
+    looked: list[int] = []
+    after = Journal.after
+
+    def count(journal: Journal[Any, Any], position: int) -> Iterator[tuple[int, Any]]:
+        for item in after(journal, position):
+            looked.append(item[0])
+            yield item
+
+    monkeypatch.setattr(Journal, "after", count)
+    wire = bench.connect(one, other)
+    for _ in range(5):
+        wire.carry()
+    assert wire.heard(one, Synced)
+    assert wire.heard(other, Synced)
+    # The bench itself looks behind what has arrived.
+    assert len(looked) < 10

@@ -14,7 +14,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from manifest import TLS, Link, LinkState, Manifest, Timeouts, open_manifest
+from manifest import TLS, Link, LinkState, Manifest, Refusal, Timeouts, open_manifest
 from manifest.errors import LinkError, LinkRefused
 from manifest.network import Stream
 from manifest.secure import SecureNetwork, SecureStream
@@ -139,7 +139,8 @@ async def test_who_does_not_belong_is_refused_with_a_reason_at_both_ends(
             assert link.status.peer is None
             # As for every refusal, pauses of up to 15 s.
             assert 5 < len(network.host(B).dials) < 40
-            assert a.statistics().refused == pytest.approx(len(network.host(B).dials), abs=1)
+            refused = a.statistics().refused.get(Refusal.TLS, 0)
+            assert refused == pytest.approx(len(network.host(B).dials), abs=1)
             said = {
                 each.message.partition(":")[0]: each.message
                 for each in caplog.records
@@ -227,7 +228,7 @@ async def test_a_peer_that_hangs_up_in_the_handshake(autojump_clock: MockClock) 
             await hang_up(peer)
             await until(lambda: link.status.state is LinkState.WAITING)
             assert "in the TLS handshake" in reason_of(link)
-        assert b.statistics().refused == 0
+        assert b.statistics().refused == {}
     await listener.aclose()
 
 
@@ -261,7 +262,7 @@ async def test_a_cut_at_any_byte_applies_nothing_by_halves(autojump_clock: MockC
             b.free(mine)
             link.close()
             await until(lambda: not network.ends)
-        assert (a.statistics().refused, b.statistics().refused) == (0, 0)
+        assert a.statistics().refused == b.statistics().refused == {}
 
 
 async def test_a_killed_peer_is_gone_without_a_word(autojump_clock: MockClock) -> None:
