@@ -47,8 +47,8 @@ class Exchange:
         self.refused: Counter[Refusal] = Counter()
         self.admission: Admission[SupervisedLink] = Admission(options.limits)
         self.said: dict[str, str] = {}
-        self.changed = trio.Event()
-        """Set, and replaced, when there may be a service for whoever waits for one."""
+        self.waiting = trio.lowlevel.ParkingLot()
+        """Who waits for a service, and is woken whenever there may be one."""
         self._past = Traffic()
         self._displaced_by: str | None = None
         self._picks: dict[str, int] = {}
@@ -76,8 +76,8 @@ class Exchange:
             subscription.put(event)
         match event:
             case Registered() | Updated() | Closed():
-                self.changed.set()
-                self.changed = trio.Event()
+                if self.waiting:
+                    self.waiting.unpark_all()
             case Freed(service):
                 self._picks.pop(service.id, None)
             case Displaced(by):

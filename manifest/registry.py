@@ -224,7 +224,7 @@ class Manifest:
         await trio.lowlevel.checkpoint()
         while not (found := self._hub.replica.view.select(parsed)):
             self._tasks.check_open()
-            await self._hub.changed.wait()
+            await self._hub.waiting.park()
         return found
 
     def pick(self, query: str | Mapping[str, Any]) -> Service:

@@ -17,10 +17,14 @@ from typing import TypeVar
 from .crdt import Entry, LWWMap
 from .events import Event, Freed, FreeReason, Registered, Updated
 from .query import Query
+from .ranges import Range
 from .records import Record, Service, id_of, is_persistent, key_of, service_of
 from .versions import Precedence, precedence
 
 __all__ = ["View"]
+
+_RANGES = 16
+"""For how many ranges what lies within is kept, of each name."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -43,6 +47,8 @@ class View:
         self._by_port: dict[int, dict[str, Service]] = {}
         # Services of a name with the newest version first, until one comes, goes or changes role.
         self._sorted: dict[str, dict[str, Service]] = {}
+        # Of these, those within the ranges that were asked for, until then as well.
+        self._ranged: dict[str, dict[tuple[Range, ...], dict[str, Service]]] = {}
         self._versions: dict[str, Precedence] = {}
         # Live leased keys per owner, visible or not: what a turn of its lease concerns.
         self._leased: dict[str, dict[str, None]] = {}
@@ -62,10 +68,7 @@ class View:
             return self._newest_first(
                 each for each in self._candidates(query) if query.matches(each)
             )
-        found, versions = self._of_name(query.name), self._versions
-        for wanted in query.ranges:
-            covers = wanted.covers
-            found = {id: service for id, service in found.items() if covers(versions[id])}
+        found = self._within(query.name, query.ranges)
         if query.fields or query.data:
             return {id: service for id, service in found.items() if query.matches_rest(service)}
         return dict(found)
@@ -86,6 +89,28 @@ class View:
                 return {}
             found = self._sorted[name] = self._newest_first(named.values())
         return found
+
+    def _within(self, name: str, ranges: tuple[Range, ...]) -> Mapping[str, Service]:
+        """Return the services of a name whose versions lie in all of these ranges."""
+        found = self._of_name(name)
+        if not ranges or not found:
+            return found
+        known = self._ranged.setdefault(name, {})
+        if ranges not in known:
+            if len(known) == _RANGES:
+                del known[next(iter(known))]
+            versions = self._versions
+            known[ranges] = {
+                id: service
+                for id, service in found.items()
+                if all(wanted.covers(versions[id]) for wanted in ranges)
+            }
+        return known[ranges]
+
+    def _forget_order(self, name: str) -> None:
+        """Forget what was sorted and chosen of a name: something of it came, went or changed."""
+        self._sorted.pop(name, None)
+        self._ranged.pop(name, None)
 
     def _newest_first(self, services: Iterable[Service]) -> dict[str, Service]:
         chosen = {service.id: service for service in services}
@@ -161,7 +186,7 @@ class View:
         self._by_name.setdefault(name, {})[service.id] = service
         if service.port is not None:
             self._by_port.setdefault(service.port, {})[service.id] = service
-        self._sorted.pop(name, None)
+        self._forget_order(name)
 
     def _remove(self, service: Service) -> None:
         name = service.name
@@ -169,7 +194,7 @@ class View:
         _discard(self._by_name, name, service.id)
         if service.port is not None:
             _discard(self._by_port, service.port, service.id)
-        self._sorted.pop(name, None)
+        self._forget_order(name)
 
     def _replace(self, before: Service, after: Service) -> None:
         if (before.role, before.port) != (after.role, after.port):
@@ -182,6 +207,9 @@ class View:
             self._by_port[after.port][id] = after
         if name in self._sorted:
             self._sorted[name][id] = after
+            for chosen in self._ranged.get(name, {}).values():
+                if id in chosen:
+                    chosen[id] = after
 
 
 def _is_one(before: Service, after: Service) -> bool:

@@ -351,3 +351,41 @@ def test_other_owners_are_left_alone() -> None:
     assert set(watched.view.services) == {"c"}
     watched.turn(A)
     assert set(watched.view.services) == {"a", "c"}
+
+
+def test_a_range_is_right_while_services_come_change_and_go() -> None:
+    """What lies within a range is remembered, and is what it should be at every moment."""
+    watched = Watched(A)
+    ranges = [f"web@{'>=' * (number % 2)}1.{number}.0" for number in range(40)]
+
+    def check() -> None:
+        for _ in range(2):
+            for query in ("web@^1.2", "web@<1.3", *ranges):
+                assert watched.select(query) == watched.found(query)
+
+    watched.write("web-1", a_record("web@1.2.0"), 1, A)
+    watched.write("web-2", a_record("web@1.9.0"), 1_000, A)
+    check()
+    watched.write("web-2", a_record("web@1.9.0"), 2_000, A)
+    check()
+    assert [each.timestamp for each in watched.select("web@^1.9")] == [2_000]
+    watched.write("web-3", a_record("web@1.2.5"), 3_000, A)
+    check()
+    watched.write("web-1", a_record("web@2.0.0"), 4_000, A)
+    check()
+    watched.write("web-2", None, 5_000, A)
+    check()
+    watched.turn(A)
+    check()
+
+
+def test_a_renewal_is_seen_in_the_ranges_that_hold_it_and_in_no_other() -> None:
+    """A service that lies outside of a range that was asked for does not come into it."""
+    watched = Watched(A)
+    watched.write("web-1", a_record("web@1.0.0"), 1, A)
+    watched.write("web-2", a_record("web@2.0.0"), 1_000, A)
+    assert [each.id for each in watched.select("web@^1")] == ["web-1"]
+    assert [each.id for each in watched.select("web@^2")] == ["web-2"]
+    watched.write("web-2", a_record("web@2.0.0"), 2_000, A)
+    assert [each.id for each in watched.select("web@^1")] == ["web-1"]
+    assert [each.timestamp for each in watched.select("web@^2")] == [2_000]
