@@ -1,5 +1,6 @@
 """One seed is one order of tasks, in virtual time; and Trio is left as it was found."""
 
+import gc
 from typing import Any
 
 import pytest
@@ -130,3 +131,21 @@ def test_a_trio_without_the_switch_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delattr(trio._core._run, "_ALLOW_DETERMINISTIC_SCHEDULING")
     with pytest.raises(RuntimeError, match="use an earlier Trio"):
         run_scheduled(order, seed=0)
+
+
+def test_the_garbage_collector_is_left_as_it_was_found() -> None:
+    """A run looks for garbage less often, and only a run does."""
+    before = gc.get_threshold()
+
+    async def thresholds(_: Schedule) -> tuple[int, int, int]:
+        return gc.get_threshold()
+
+    assert run_scheduled(thresholds, seed=1)[0] >= 100_000
+    assert gc.get_threshold() == before
+
+    async def fail(_: Schedule) -> None:
+        raise ValueError("as planned")
+
+    with pytest.raises(ValueError, match="as planned"):
+        run_scheduled(fail, seed=1)
+    assert gc.get_threshold() == before
