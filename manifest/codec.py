@@ -158,18 +158,53 @@ def _step(key: object) -> str:
 _decode_data = decoder(dict[str, Any], "data")
 
 
-def _plain_type() -> Any:
-    """Return the type of what data may hold, `MAX_DEPTH` deep, for msgspec to check in C."""
+def _shallow_type(levels: int) -> Any:
+    """Return the type of what data of a few levels may hold, for msgspec to check in C.
+
+    Its size doubles with each level, so that only what is usual is checked in this way.
+    """
     finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
     # Subscripted with a variable, which is fine at run time and nothing that a type checker reads.
     a_list, a_dict = cast("Any", list), cast("Any", dict)
     item = scalar = cast("Any", None | bool | int | finite | str)
-    for _ in range(MAX_DEPTH - 1):
+    for _ in range(levels - 1):
         item = scalar | a_list[item] | a_dict[str, item]
     return a_dict[str, item]
 
 
-_decode_plain = msgspec.msgpack.Decoder(_plain_type()).decode
+_decode_shallow = msgspec.msgpack.Decoder(_shallow_type(3)).decode
+
+_SCALARS = {type(None), bool, int, float, str}
+_CONTAINERS = {list, dict}
+
+
+def _is_plain(data: dict[str, Any]) -> bool:
+    """Tell whether what was decoded is JSON-like, one look at all that a container holds.
+
+    What `_plain` asks value by value, in a tenth of the time. Text and integers are as they should
+    be where they were decoded.
+    """
+    level: list[Any] = [data]
+    for depth in range(1, MAX_DEPTH + 1):
+        deeper: list[Any] = []
+        for container in level:
+            values = container
+            if type(container) is dict:
+                if {*map(type, container)} - {str}:
+                    return False
+                values = container.values()
+            kinds = {*map(type, values)}
+            if kinds - _SCALARS:
+                if kinds - _SCALARS - _CONTAINERS or depth == MAX_DEPTH:
+                    return False
+                # What is empty holds nothing to be looked at.
+                deeper += [value for value in values if type(value) in _CONTAINERS and value]
+            if float in kinds and not all(
+                math.isfinite(value) for value in values if type(value) is float
+            ):
+                return False
+        level = deeper
+    return True
 
 
 class _NotPlain(Exception):
@@ -217,10 +252,11 @@ def unpack_data(packed: bytes) -> dict[str, JSON]:
 def check_data(packed: bytes) -> None:
     """Refuse bytes that `unpack_data` would, with `MalformedMessage`, and much faster."""
     try:
-        _decode_plain(packed)
+        _decode_shallow(packed)
     except (UnicodeDecodeError, *_REFUSALS):
-        # It says what is wrong, and where.
-        unpack_data(packed)
+        if not _is_plain(_decode_data(packed)):
+            # It says what is wrong, and where.
+            unpack_data(packed)
 
 
 def _plain(value: Any, depth: int) -> JSON:
