@@ -138,12 +138,14 @@ def test_the_garbage_collector_is_left_as_it_was_found() -> None:
     before = gc.get_threshold()
 
     async def thresholds(_: Schedule) -> tuple[int, int, int]:
+        await trio.sleep(1)
         return gc.get_threshold()
 
     assert run_scheduled(thresholds, seed=1)[0] >= 100_000
     assert gc.get_threshold() == before
 
     async def fail(_: Schedule) -> None:
+        await trio.sleep(1)
         raise ValueError("as planned")
 
     with pytest.raises(ValueError, match="as planned"):
