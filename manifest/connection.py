@@ -210,12 +210,13 @@ class Connection:
             # What came before the fault in the same bytes has been joined.
             self._hub.gossip(self.protocol.take_within())
             return None
+        # Before anything else: what came along with a Bye is news for the others as well.
+        self._hub.gossip(self.protocol.take_within())
         self._note_arrival(complete=bool(messages))
         for message in messages:
             if isinstance(message, Bye):
                 return self._end or _last_words(message)
             self._handle(message)
-        self._hub.gossip(self.protocol.take_within())
         return None
 
     def _deadline(self) -> tuple[float, str, Refusal]:
