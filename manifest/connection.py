@@ -62,6 +62,9 @@ class Hub(Protocol):
     def gossip(self, within: float = 0.0) -> None:
         """Have every link carry what is new: at once, or within so many seconds."""
 
+    def ask_for(self, nodes: list[str]) -> None:
+        """Have every link ask for heartbeats of these nodes, which are missed."""
+
     def learn_address(self, host: str) -> None:
         """Take note of the address at which a peer sees this host."""
 
@@ -212,6 +215,8 @@ class Connection:
             return None
         # Before anything else: what came along with a Bye is news for the others as well.
         self._hub.gossip(self.protocol.take_within())
+        if asked := self.protocol.take_asked():
+            self._hub.ask_for(self._hub.replica.leases.miss(asked))
         self._note_arrival(complete=bool(messages))
         for message in messages:
             if isinstance(message, Bye):

@@ -109,6 +109,14 @@ class Exchange:
             if connection.protocol.has_news:
                 connection.wake()
 
+    def ask_for(self, nodes: list[str]) -> None:
+        """Have every link ask for heartbeats of these nodes, which are missed."""
+        if nodes:
+            for link in self.links:
+                if link.connection is not None:
+                    link.connection.protocol.graft(nodes)
+            self.gossip()
+
     async def relay(self) -> None:
         """Have the links carry what has waited for long enough, again and again, until cancelled.
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 import attrs
 
@@ -113,7 +113,8 @@ class LeaseTable:
                 continue
             # What was overdue here is so elsewhere as well.
             overdue = held is not None and held.missed
-            patience = min(patience, 0 if overdue else lease.patience)
+            # Nobody spares more than half of what is left.
+            patience = min(patience, 0 if overdue else min(lease.patience, lease.remaining // 2))
             deadline = now + min(lease.remaining / 1000, self._longest)
             if held is not None and self._is_more_of(held.lease, lease):
                 held.lease, held.deadline, held.missed = lease, deadline, False
@@ -155,16 +156,32 @@ class LeaseTable:
     def overdue(self) -> list[str]:
         """Return the nodes whose leases have come down to a third since the last heartbeat.
 
-        Each is named once per heartbeat, and those that have lapsed by now not any more. O(nodes).
+        Each is named once per heartbeat, and those that have left are not. O(nodes).
         """
         now = self._now()
         late: list[str] = []
         for node, held in self._held.items():
-            left = held.deadline - now
-            if not held.missed and 0 < left < held.lease.remaining / 1000 / _OVERDUE:
+            granted = min(held.lease.remaining / 1000, self._longest)
+            # It may have lapsed since the last look: a short lease has a short third.
+            if not held.missed and granted and held.deadline - now < granted / _OVERDUE:
                 held.missed = True
                 late.append(node)
         return late
+
+    def miss(self, nodes: Iterable[str]) -> list[str]:
+        """Return those of these nodes that `overdue` has not named yet, as if it had by now."""
+        late: list[str] = []
+        for node in nodes:
+            held = self._held.get(node)
+            if held is not None and not held.missed and held.deadline < math.inf:
+                held.missed = True
+                late.append(node)
+        return late
+
+    def expects(self, node: str) -> bool:
+        """Tell whether a node's next heartbeat will be missed: `overdue` has yet to name it."""
+        held = self._held.get(node)
+        return held is not None and not held.missed and held.deadline > self._now()
 
     def settle(self) -> list[Turn]:
         """Judge what was granted and what has lapsed since the last call; return what turned."""

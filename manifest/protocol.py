@@ -107,6 +107,7 @@ class LinkProtocol:
         self._grafts: dict[str, None] = {}
         # Nodes whose heartbeats the peer has missed.
         self._missed: dict[str, None] = {}
+        self._asked: list[str] = []
         self._peer_node = ""
         self._keepalive = False
         self._within = math.inf
@@ -208,31 +209,50 @@ class LinkProtocol:
             # What keeps a link alive is never spared: the heartbeats of its two ends.
             if new and node in self._pruned:
                 self.graft((node,))
-            elif not new and node not in self._pruned and node != self._peer_node:
+            elif not new and node != self._peer_node and self._replica.leases.expects(node):
+                # Where it was pruned, the peer does not know: a graft has crossed the prune.
                 self._prune(node)
                 self._prunes[node] = None
                 self._grafts.pop(node, None)
         for node in gossip.prunes:
-            self._prune(node)
+            # It need not be told any more; and to take it back, it has to be.
+            self._prunes.pop(node, None)
+            if self._replica.leases.expects(node):
+                self._prune(node)
+            elif node in self._replica.map.nodes:
+                # Nobody would ask for it later: its lease is overdue already.
+                self.graft((node,))
         for node in gossip.grafts:
             self._pruned.pop(node, None)
             # Of a node that nobody has heard of there is nothing to send, nor to remember.
             if node in self._replica.map.nodes:
                 self._missed[node] = None
                 self._within = 0.0
+                if self._replica.map.reflected(node) <= self._known.get(node, 0):
+                    self._asked.append(node)
 
     def _prune(self, node: str) -> None:
-        if node != self._replica.node and node in self._known:
+        if node != self._replica.node and node in self._replica.map.nodes:
             self._pruned[node] = None
 
     def graft(self, nodes: Iterable[str]) -> None:
-        """Ask the peer for heartbeats that are missed, where it was to spare them."""
+        """Ask the peer for heartbeats that are missed, whether or not it was to spare them.
+
+        It may spare them all the same, where a prune and a graft have crossed.
+        """
         for node in nodes:
-            if node in self._pruned:
-                del self._pruned[node]
-                if self._prunes.pop(node, node) is None:
-                    continue  # it was not told yet
+            self._pruned.pop(node, None)
+            self._prunes.pop(node, None)
+            if self.peer is not None and node not in (self._peer_node, self._replica.node):
                 self._grafts[node] = None
+
+    def take_asked(self) -> list[str]:
+        """Return of whom the peer has asked for heartbeats, since the last call, and in vain.
+
+        Others are to be asked: what is missed there is soon missed here, and hops take time.
+        """
+        asked, self._asked = self._asked, []
+        return asked
 
     def take_within(self) -> float:
         """Return within how many seconds other peers are to be told of what has arrived.
@@ -327,7 +347,10 @@ class LinkProtocol:
         horizon = self._replica.map.horizon
         if any(time <= horizon for time in self._known.values()):
             self._known = {node: time for node, time in self._known.items() if time > horizon}
-            self._pruned = {node: None for node in self._pruned if node in self._known}
+        # Not what it knows: that goes stale here, and at another moment than at the other end.
+        if any(node not in self._replica.map.nodes for node in self._pruned):
+            nodes = self._replica.map.nodes
+            self._pruned = {node: None for node in self._pruned if node in nodes}
 
     @property
     def has_news(self) -> bool:

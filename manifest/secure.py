@@ -114,7 +114,10 @@ class SecureStream(trio.abc.HalfCloseableStream):
     async def _exchange_flights(self) -> LinkError | None:
         """Make the handshake but for its last flight; return why it failed, if it did."""
         self._session = session = self._begin()
-        session.start()
+        try:
+            session.start()
+        except LinkError as error:
+            return error
         # Each turn waits for the peer.
         while not session.established:
             await self._flush()

@@ -17,7 +17,7 @@ from contextlib import suppress
 from .errors import LinkError, LinkRefused
 from .explaining import SPEAKS_PLAIN, TOLD_TO_PLAIN, explain
 from .frames import frame
-from .messages import Bye
+from .messages import Bye, one_line
 from .refusals import Refusal
 from .tls import TLS
 from .wire import encode_message
@@ -62,9 +62,16 @@ class Session:
         return bool(self._cleartext) or self.ended
 
     def start(self) -> None:
-        """Have this end's first bytes ready to be sent, if it speaks first."""
-        with suppress(ssl.SSLWantReadError):
+        """Have this end's first bytes ready to be sent, if it speaks first.
+
+        `LinkError` where its context allows no handshake at all.
+        """
+        try:
             self._tls_object.do_handshake()
+        except ssl.SSLWantReadError:
+            return
+        except ssl.SSLError as error:
+            raise self._explained(error) from error
 
     def receive(self, ciphertext: bytes) -> None:
         """Take bytes from the peer.
@@ -147,13 +154,18 @@ class Session:
         wanted = self._tls.peer_name
         if wanted is None:
             return
-        certificate = self._tls_object.getpeercert() or {}
+        try:
+            certificate = self._tls_object.getpeercert() or {}
+        except ValueError:
+            # Whatever the CA has signed: a name may be no text.
+            certificate = {}
         alternatives = certificate.get("subjectAltName", ())
         names = [str(each[1]) for each in alternatives if each[0] == "DNS"]
         if wanted.lower() in (name.lower() for name in names):
             return
         reason = (
-            f"certificate is for {', '.join(names) or 'no name'}, and not for {wanted}, which "
+            f"certificate is for {one_line(', '.join(names))[:200] or 'no name'}, and not for "
+            f"{wanted}, which "
             "peer_name= asks of every member"
         )
         self.encrypt(_bye(f"your {reason}"))

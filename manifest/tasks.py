@@ -102,16 +102,16 @@ class Tasks:
         hub, replica = self._hub, self._hub.replica
         interval = hub.options.heartbeat_interval
         due = trio.current_time() + interval
+        look_at = trio.current_time() + hub.pulse_interval
         while True:
-            wake_at = min(due, trio.current_time() + hub.pulse_interval)
+            wake_at = min(due, look_at)
             lapse = replica.leases.next_deadline() + replica.waking.paused
             await trio.sleep_until(min(wake_at, max(lapse, trio.current_time() + 0.001)))
             news = replica.pulse(hub.pulse_interval)
-            if late := replica.leases.overdue():
-                for link in hub.links:
-                    if link.connection is not None:
-                        link.connection.protocol.graft(late)
-                news = True
+            # It asks all nodes, so not whenever one of them lapses: thousands may, one by one.
+            if trio.current_time() >= look_at:
+                look_at = trio.current_time() + hub.pulse_interval
+                hub.ask_for(replica.leases.overdue())
             if trio.current_time() >= due:
                 replica.heartbeat()
                 for link in hub.links:

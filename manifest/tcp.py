@@ -36,6 +36,9 @@ class TcpNetwork:
             raise OSError("; ".join(dict.fromkeys(_reasons(error)))) from error
         except UnicodeError as error:
             raise OSError(f"{host!r} cannot be a host name: {error}") from error
+        except RuntimeError as error:
+            # Names are looked up in a thread, and the system may have none left.
+            raise OSError(f"{host!r} cannot be looked up: {error}") from error
 
     async def listen(self, host: str, port: int) -> list[trio.abc.Listener[Stream]]:
         """Bind one TCP port, any free one for 0, on each address of a host.

@@ -15,6 +15,7 @@ import logging
 import os
 import re
 import ssl
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ import attrs
 __all__ = ["TLS"]
 
 _log = logging.getLogger("manifest")
+
+_AGAIN = 60.0
+"""Seconds after which files that could not be used are read again, changed or not."""
 
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _KEY = re.compile(r"-----BEGIN ([A-Z]+ )?PRIVATE KEY-----")
@@ -119,6 +123,8 @@ class _Files:
     peer_name: str | None
     _looked: object = None
     _complaint: str = ""
+    _again_at: float = 0.0
+    """When to look at what could not be used once more, in monotonic seconds."""
     _tls: TLS = attrs.field(init=False)
 
     def load(self) -> TLS:
@@ -136,11 +142,15 @@ class _Files:
 
     def latest(self) -> TLS:
         """Return what the files hold, or held when they last could be used."""
-        if self._look() == self._looked:
+        if self._look() == self._looked and not (
+            # It may only not have been valid yet, or there was no descriptor to read it by.
+            self._complaint and time.monotonic() >= self._again_at
+        ):
             return self._tls
         try:
             self.load()
         except ValueError as error:
+            self._again_at = time.monotonic() + _AGAIN
             if str(error) != self._complaint:
                 self._complaint = str(error)
                 _log.warning("certificates were not read again, those before are kept: %s", error)

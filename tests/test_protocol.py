@@ -1623,30 +1623,6 @@ def test_what_comes_first_over_a_pruned_wire_grafts_it(bench: Bench) -> None:
     bench.converge()
 
 
-def test_a_prune_that_was_not_told_yet_is_taken_back_without_a_word(bench: Bench) -> None:
-    """Missed before the peer was asked to spare it, a heartbeat costs no graft."""
-    one, other = bench.open_all(2)
-    wire = bench.connect(one, other)
-    bench.settle()
-    protocol = wire.protocol(one)
-    third = bench.open()
-    one.replica.accept(heartbeat_of(third))
-    bench.settle()
-    other.replica.accept(heartbeat_of(third))
-    wire.push(one, encode_message(heartbeat_of(third)))
-    assert protocol._prunes == {third.node: None}
-    protocol.graft([third.node, other.node])
-    assert (protocol._prunes, protocol._grafts, protocol._pruned) == ({}, {}, {})
-
-
-def heartbeat_of(site: Site) -> Gossip:
-    """Return what tells that a site is alive, as of now."""
-    time = site.replica.map.reflected(site.node)
-    lease = site.replica.lease_of(site.node)
-    assert lease is not None
-    return Gossip(Delta(until=VersionVector({site.node: time})), (lease,))
-
-
 def test_of_two_ends_nothing_is_spared_and_of_strangers_nothing_remembered(bench: Bench) -> None:
     """Whatever a peer asks: a link is kept alive by its ends, and nobody fills its memory."""
     one, other = bench.open_all(2)

@@ -232,6 +232,7 @@ class Wire:
                 end.failure = error
             else:
                 end.heard += messages
+                site.bench.ask_for(site, site.replica.leases.miss(end.protocol.take_asked()))
             for _, entry in site.replica.map.journal(before):
                 if entry.stamp.node != site.node:
                     end.placed[entry.key] = entry.stamp
@@ -353,15 +354,18 @@ class Bench:
                 if site.asleep:
                     continue
                 site.replica.pulse(self.step)
-                late = site.replica.leases.overdue()
-                for wire in self.wires:
-                    if site in wire.ends:
-                        wire.protocol(site).graft(late)
+                self.ask_for(site, site.replica.leases.overdue())
                 if self.now - site.beaten >= site.options.heartbeat_interval:
                     site.heartbeat()
                 site.note()
             if not quiet:
                 self.settle()
+
+    def ask_for(self, site: Site, nodes: list[str]) -> None:
+        """Have a site ask all its peers for heartbeats that it misses, as a manifest does."""
+        for wire in self.wires:
+            if site in wire.ends:
+                wire.protocol(site).graft(nodes)
 
     def converge(self) -> None:
         """Have everyone speak once more, carry it, and hold all of them to one state."""
