@@ -149,9 +149,9 @@ class Session:
             return
         certificate = self._tls_object.getpeercert() or {}
         alternatives = certificate.get("subjectAltName", ())
-        names = [str(each[1]) for each in alternatives if each[0] == "DNS"]
-        if wanted.lower() in (name.lower() for name in names):
+        if wanted.lower() in (str(each[1]).lower() for each in alternatives if each[0] == "DNS"):
             return
+        names = [str(each[1]) for each in alternatives if each[0] in ("DNS", "IP Address")]
         reason = (
             f"certificate is for {', '.join(names) or 'no name'}, and not for {wanted}, which "
             "peer_name= asks of every member"
