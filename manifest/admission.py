@@ -62,7 +62,12 @@ class Admission(Generic[P]):
         # One that was told to go has no place any more, and may yet say Hello.
         host = self._strangers.get(peer)
         if host is None:
-            raise LinkRefused("its place was needed", Refusal.UNGREETED)
+            raise LinkRefused(
+                "the place of this connection was needed for another before its Hello came: "
+                "connect again, or to another manifest of the cluster, or open this one with "
+                "limits=Limits(ungreeted_connections=...)",
+                Refusal.UNGREETED,
+            )
         limits = self._limits
         if len(self._guests) >= limits.connections:
             raise LinkRefused(

@@ -60,8 +60,10 @@ def check_registration(
         )
     if present is None and len(entries) + entries.tombstones >= limits.entries:
         raise LimitReached(
-            f"the registry has {limits.entries} entries, tombstones included, which is all that "
-            "limits=Limits(entries=...) allows"
+            f"the registry has {len(entries) + entries.tombstones} entries, tombstones included, "
+            f"and entries is {limits.entries}: register anew under ids that were used before, free "
+            "services and wait for the retention, or open the whole cluster with "
+            "limits=Limits(entries=...) or a shorter retention"
         )
 
 

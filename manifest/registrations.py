@@ -55,12 +55,9 @@ class Registrations:
             record = attrs.evolve(record, address=self.address)
         addressless = record.address is None
         # Whatever the address turns out to be, there must be room for it.
-        size, limit = record.size(key) + addressless * ADDRESS_BYTES, self._limits.record_bytes
-        if size > limit:
-            raise ValueError(
-                f"a service has at most {limit} bytes (id, role, address and data together), got "
-                f"{size}: keep large things elsewhere and register where"
-            )
+        size, limit = record.size(key), self._limits.record_bytes
+        if size + addressless * ADDRESS_BYTES > limit:
+            raise _too_large(size, limit)
         if key not in self._waiting:
             check_registration(
                 self._limits,
@@ -192,3 +189,14 @@ class Registrations:
         if service is None or service.persistent or service.owner == self._replica.node:
             return service
         return service if self._replica.leases.believes(service.owner) else None
+
+
+def _too_large(size: int, limit: int) -> ValueError:
+    most = f"a service has at most {limit} bytes (id, role, address and data together)"
+    where = "keep large things elsewhere and register where"
+    if size > limit:
+        return ValueError(f"{most}, got {size}: {where}")
+    return ValueError(
+        f"{most}, got {size}, and {ADDRESS_BYTES} more are reserved for this host's address while "
+        f"it is not known: {where}; or give it, as address=... or open_manifest(advertise=...)"
+    )

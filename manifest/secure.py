@@ -177,7 +177,7 @@ class SecureNetwork:
     async def dial(self, host: str, port: int) -> Stream:
         """Connect to a listener, with the handshake still to be made. OSError where that fails."""
         try:
-            session = Session(self._tls.latest(), host)
+            session = Session(self._tls.latest(trio.current_time()), host)
         except ValueError as error:
             raise OSError(f"{host!r} cannot be a name in a certificate: {error}") from error
         return SecureStream(await self._plain.dial(host, port), lambda: session)

@@ -160,9 +160,9 @@ class Session:
             # Whatever the CA has signed: a name may be no text.
             certificate = {}
         alternatives = certificate.get("subjectAltName", ())
-        names = [str(each[1]) for each in alternatives if each[0] == "DNS"]
-        if wanted.lower() in (name.lower() for name in names):
+        if wanted.lower() in (str(each[1]).lower() for each in alternatives if each[0] == "DNS"):
             return
+        names = [str(each[1]) for each in alternatives if each[0] in ("DNS", "IP Address")]
         reason = (
             f"certificate is for {one_line(', '.join(names))[:200] or 'no name'}, and not for "
             f"{wanted}, which "

@@ -15,8 +15,9 @@ import logging
 import os
 import re
 import ssl
-import time
+import stat
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,15 @@ _log = logging.getLogger("manifest")
 
 _AGAIN = 60.0
 """Seconds after which files that could not be used are read again, changed or not."""
+_LONG = 100
+"""How long a path may be to be shown whole."""
 
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _KEY = re.compile(r"-----BEGIN ([A-Z]+ )?PRIVATE KEY-----")
 _ENCRYPTED = ("-----BEGIN ENCRYPTED PRIVATE KEY-----", "Proc-Type: 4,ENCRYPTED")
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
+# PEM, the same once more in base64, or what stands between its first line and its last.
+_CONTENTS = re.compile(r".*(-----BEGIN|LS0tLS1CRUdJTi|\n).*|M[A-Za-z0-9+/=]{60,}", re.DOTALL)
 
 
 def _verifies(wrong_side: int, maker: str) -> Any:
@@ -58,11 +63,22 @@ def _verifies(wrong_side: int, maker: str) -> Any:
 
 
 def _name(_: object, attribute: attrs.Attribute[str | None], value: object) -> None:
-    if value is not None and not (isinstance(value, str) and _NAME.fullmatch(value)):
+    if value is None:
+        return
+    if not (isinstance(value, str) and _NAME.fullmatch(value)) or _is_ip(value):
         raise ValueError(
             "peer_name is a DNS name that the certificates of all members bear, such as "
-            f"registry.internal, or None, got {value!r:.80}"
+            f"registry.internal, and no IP address and no wildcard, got {value!r:.80}; leave it "
+            "out to have certificates checked for the host or the IP address that is dialled"
         )
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 @attrs.frozen(kw_only=True)
@@ -104,13 +120,20 @@ class TLS:
         `certificate` may hold intermediate ones behind the first, and `ca` several of which any
         will do. Where the files change, new connections use what they hold then; where that cannot
         be used, the log says why and the former is used on. ValueError for what cannot be used: the
-        file, what is wrong with it and what is right. Reads the files, and does not checkpoint.
+        file, what is wrong with it and what is right. Where every user of the machine can read the
+        key, the log warns of it. Reads the files, and does not checkpoint.
         """
-        return _Files(Path(ca), Path(certificate), Path(key), peer_name).load()
+        return _Files(
+            _path("ca", ca), _path("certificate", certificate), _path("key", key), peer_name
+        ).load()
 
-    def latest(self) -> TLS:
-        """Return this, or what its files hold by now, for a connection that begins."""
-        return self if self._files is None else self._files.latest()
+    def latest(self, now: float = 0.0) -> TLS:
+        """Return this, or what its files hold by now, for a connection that begins.
+
+        `now` is the time in seconds, by any clock that goes on: files that could not be used are
+        read again after a minute of it, changed or not.
+        """
+        return self if self._files is None else self._files.latest(now)
 
 
 @attrs.define(eq=False)
@@ -124,7 +147,8 @@ class _Files:
     _looked: object = None
     _complaint: str = ""
     _again_at: float = 0.0
-    """When to look at what could not be used once more, in monotonic seconds."""
+    """When to look at what could not be used once more, in the caller's seconds."""
+    _exposed: bool = False
     _tls: TLS = attrs.field(init=False)
 
     def load(self) -> TLS:
@@ -138,25 +162,26 @@ class _Files:
         # read and is wrong is not looked into again for every connection.
         self._looked = looked
         self._tls = self._made_of(authorities, own, key)
+        self._look_who_can_read_the_key()
         return self._tls
 
-    def latest(self) -> TLS:
+    def latest(self, now: float) -> TLS:
         """Return what the files hold, or held when they last could be used."""
         if self._look() == self._looked and not (
             # It may only not have been valid yet, or there was no descriptor to read it by.
-            self._complaint and time.monotonic() >= self._again_at
+            self._complaint and now >= self._again_at
         ):
             return self._tls
         try:
             self.load()
         except ValueError as error:
-            self._again_at = time.monotonic() + _AGAIN
+            self._again_at = now + _AGAIN
             if str(error) != self._complaint:
                 self._complaint = str(error)
                 _log.warning("certificates were not read again, those before are kept: %s", error)
         else:
             self._complaint = ""
-            _log.info("certificates were read again, from %s", self.certificate)
+            _log.info("certificates were read again, from %s", _shown(self.certificate))
         return self._tls
 
     def _look(self) -> object:
@@ -169,6 +194,20 @@ class _Files:
             else:
                 seen.append((found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
         return seen
+
+    def _look_who_can_read_the_key(self) -> None:
+        """Warn of a key that every user can read, once until it is mended."""
+        with suppress(OSError):
+            # Elsewhere the mode says nothing of who can read it.
+            mode = self.key.stat().st_mode if os.name == "posix" else 0
+            exposed = bool(mode & stat.S_IROTH)
+            if exposed and not self._exposed:
+                _log.warning(
+                    "key: the mode of %s lets every user of this machine read it: chmod 600 it, "
+                    "and make a new key and certificate if somebody may have read it",
+                    _shown(self.key),
+                )
+            self._exposed = exposed
 
     def _made_of(self, authorities: str, own: str, key: str) -> TLS:
         _check_certificates("ca", self.ca, authorities)
@@ -190,19 +229,20 @@ class _Files:
         context.load_verify_locations(cadata=authorities)
         if not context.get_ca_certs():
             raise ValueError(
-                f"ca: {self.ca} holds certificates, but none of a CA; give that of the CA which "
-                "signed the certificates of all members"
+                f"ca: {_shown(self.ca)} holds certificates, but none of a CA; give that of the CA "
+                "which signed the certificates of all members"
             )
         try:
             # Without a passphrase given, OpenSSL would ask for one at the terminal.
             context.load_cert_chain(self.certificate, self.key, password="")
         except (ssl.SSLError, OSError) as error:
             if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
-                problem = f"is not the key of {self.certificate}"
+                problem = f"is not the key of {_shown(self.certificate)}"
             else:
                 problem = f"cannot be read: {_said(error)}"
             raise ValueError(
-                f"key: {self.key} {problem}; give the key with which that certificate was made"
+                f"key: {_shown(self.key)} {problem}; give the key with which that certificate was "
+                "made"
             ) from error
         return context
 
@@ -223,12 +263,38 @@ class _Files:
         except ssl.SSLError as error:
             said = getattr(error, "verify_message", None) or _said(error)
             raise ValueError(
-                f"certificate: {self.certificate} would be refused by every peer that trusts "
-                f"{self.ca}: {said}; give one that is signed by that CA, is valid now, and is for "
-                "both serverAuth and clientAuth"
+                f"certificate: {_shown(self.certificate)} would be refused by every peer that "
+                f"trusts {_shown(self.ca)}: {said}; give one that is signed by that CA, is "
+                "valid now, and is for both serverAuth and clientAuth"
             ) from error
         client.check_hostname = True
         return " ".join(str((accepting.getpeercert() or {})["notAfter"]).split())
+
+
+def _path(argument: str, given: object) -> Path:
+    """Return the path of a file. ValueError for anything else, of which nothing is shown.
+
+    It may be the key itself, and errors end in logs.
+    """
+    path = os.fspath(given) if isinstance(given, os.PathLike) else given
+    text = path.decode("latin-1") if isinstance(path, bytes) else path
+    if isinstance(text, str) and _CONTENTS.fullmatch(text):
+        what = "PEM text or the like, which is not shown here"
+    elif not isinstance(path, str):
+        what = "None" if path is None else f"something of type {type(path).__name__}"
+    elif "\0" in path:
+        what = "text with a NUL, which no path has"
+    else:
+        return Path(path)
+    raise ValueError(
+        f"{argument} is the path of a PEM file, as a str or a pathlib.Path, got {what}"
+    )
+
+
+def _shown(path: Path) -> str:
+    """Return a path for a message: the end of a long one, and nothing that is not printable."""
+    whole = repr(str(path))[1:-1]
+    return whole if len(whole) <= _LONG else f"...{repr(path.name)[1:-1][-40:]}"
 
 
 def _text(argument: str, path: Path) -> str:
@@ -236,9 +302,9 @@ def _text(argument: str, path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise ValueError(
-            f"{argument}: {path} cannot be read: {error.strerror}; give a PEM file that this user "
-            "can read"
-        ) from error
+            f"{argument}: {_shown(path)} cannot be read: {error.strerror}; give a PEM file that "
+            "this user can read"
+        ) from None  # which would show the whole path
 
 
 def _certificates(argument: str, path: Path) -> str:
@@ -252,7 +318,7 @@ def _check_certificates(argument: str, path: Path, found: str) -> None:
     except (ssl.SSLError, ValueError) as error:
         problem = f"one that cannot be read: {_said(error)}" if found else "none"
         raise ValueError(
-            f"{argument}: {path} is to hold certificates in PEM, which begin with "
+            f"{argument}: {_shown(path)} is to hold certificates in PEM, which begin with "
             f"-----BEGIN CERTIFICATE-----; it holds {problem}"
         ) from error
 
@@ -260,13 +326,13 @@ def _check_certificates(argument: str, path: Path, found: str) -> None:
 def _check_key(path: Path, text: str) -> None:
     if any(mark in text for mark in _ENCRYPTED):
         raise ValueError(
-            f"key: {path} is encrypted with a passphrase, and nobody is there to type it; decrypt "
-            "it with openssl pkey -in ... -out ..., into a file that this user alone can read, or "
-            "give contexts that are ready"
+            f"key: {_shown(path)} is encrypted with a passphrase, and nobody is there to type it; "
+            "decrypt it with openssl pkey -in ... -out ..., into a file that this user alone can "
+            "read, or give contexts that are ready"
         )
     if not _KEY.search(text):
         raise ValueError(
-            f"key: {path} is to hold a private key in PEM, which begins with "
+            f"key: {_shown(path)} is to hold a private key in PEM, which begins with "
             "-----BEGIN PRIVATE KEY-----; it holds none"
         )
 

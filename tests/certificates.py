@@ -97,5 +97,6 @@ def write(directory: Path, leaf: trustme.LeafCert, trusted: trustme.CA = OURS) -
         # Replaced, as careful tools do it.
         fresh = directory / "fresh"
         fresh.write_bytes(text)
+        fresh.chmod(0o600)
         fresh.replace(path)
     return files

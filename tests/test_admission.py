@@ -62,7 +62,11 @@ def test_who_has_lost_its_place_is_refused() -> None:
     door = admission(ungreeted_connections=1)
     door.arrive("late", US)
     door.arrive("next", US)
-    assert refused(door, "late") == (Refusal.UNGREETED, "its place was needed")
+    refusal, words = refused(door, "late")
+    assert refusal is Refusal.UNGREETED
+    assert "the place of this connection was needed for another before its Hello came: " in words
+    assert "connect again, or to another manifest of the cluster, or open this one with " in words
+    assert "limits=Limits(ungreeted_connections=...)" in words
 
 
 def test_there_are_so_many_guests_and_no_more() -> None:

@@ -27,6 +27,7 @@ from manifest import (
     Environment,
     Freed,
     Heartbeat,
+    Limits,
     LinkState,
     Manifest,
     ManifestClosed,
@@ -1268,6 +1269,18 @@ async def test_an_address_has_room_before_it_is_known(autojump_clock: MockClock)
         with pytest.raises(ValueError, match="at most 16384 bytes"):
             m.register("web", data)
         m.register("web", data, address=A)
+
+
+async def test_room_in_reserve_for_an_address_is_named(autojump_clock: MockClock) -> None:
+    """What the reserve alone makes too large is told of it, and what to give; the rest is not."""
+    async with open_manifest(environment=alone(), limits=Limits(record_bytes=256)) as m:
+        with pytest.raises(
+            ValueError, match=r"got \d\d, and 255 more are reserved .*address=\.\.\."
+        ):
+            m.register("w")
+        with pytest.raises(ValueError, match=r"got 3\d\d: keep large things elsewhere"):
+            m.register("w", {"fill": "x" * 300})
+        m.register("w", address=A)
 
 
 @pytest.mark.parametrize("nonsense", ["", "a b", "0.0.0.0", "::", "\n", "ä" * 200])

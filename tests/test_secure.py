@@ -105,7 +105,7 @@ TOLD = "the peer said: this manifest speaks TLS alone, and what came does not"
         (member(B), GOOD, "the peer refused this side's", f"the peer's certificate is not for {A}"),
         (
             member(A, "x.internal", peer_name="x.internal"), GOOD,
-            "the peer's certificate is for no name, and not for x.internal",
+            f"the peer's certificate is for {A}, {B}, {C}, and not for x.internal",
             "the peer said: your certificate",
         ),
         (GOOD, None, PLAIN, TOLD),

@@ -379,3 +379,17 @@ async def test_a_port_that_others_can_reach_is_warned_of_once(
         (warning,) = caplog.records
         assert warning.levelname == "WARNING"
         assert re.search(r"listening on 0\.0\.0\.0:\d+ without TLS: whoever can", warning.message)
+
+
+async def test_no_thread_to_look_up_a_name_is_a_failure_of_that_dial(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A machine that has no thread left loses this attempt, and not the manifest."""
+
+    async def none_left(*_: object, **__: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(trio, "open_tcp_stream", none_left)
+    with pytest.raises(OSError, match="cannot be looked up: can't start new thread"):
+        await TcpNetwork().dial("somewhere.invalid", 3100)

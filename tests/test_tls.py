@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import ssl
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,9 @@ def careless(protocol: int, **settings: Any) -> ssl.SSLContext:
         ({"peer_name": ""}, "peer_name is a DNS name"),
         ({"peer_name": 7}, "peer_name is a DNS name .* got 7"),
         ({"peer_name": "a b"}, "peer_name is a DNS name"),
+        ({"peer_name": "*.x"}, r"no IP address and no wildcard, got '\*\.x'; leave it out"),
+        ({"peer_name": "127.0.0.1"}, "no IP address and no wildcard, got '127.0.0.1'; leave it"),
+        ({"peer_name": "::1"}, "peer_name is a DNS name .* no IP address"),
     ],
 )  # fmt: skip
 def test_what_would_let_anyone_in_is_refused(given: dict[str, Any], message: str) -> None:
@@ -200,6 +205,75 @@ def test_a_certificate_that_no_peer_would_accept_is_not_taken(
         TLS.load(**write(tmp_path, leaf))
 
 
+KEY = signed("a").private_key_pem.bytes().decode()
+INNER = "".join(KEY.splitlines()[1:-1])
+
+
+@pytest.mark.parametrize("argument", ["ca", "certificate", "key"])
+@pytest.mark.parametrize(
+    "given, what",
+    [
+        (KEY, "PEM text or the like"),
+        (KEY.encode(), "PEM text or the like"),
+        (KEY.replace("\n", " "), "PEM text or the like"),
+        (Path(KEY), "PEM text or the like"),
+        (base64.b64encode(KEY.encode()).decode(), "PEM text or the like"),
+        (INNER, "PEM text or the like"),
+        (INNER[:64], "PEM text or the like"),
+        (b"\x30\x2e\x02\x01", "something of type bytes"),
+        (b"key.pem", "something of type bytes"),
+        (None, "None"),
+        (7, "something of type int"),
+        ("a\0b", "text with a NUL"),
+    ],
+    # The key is another one in each process, and so no name for a test.
+    ids=range(12),
+)
+def test_what_is_no_path_is_named_and_not_shown(
+    argument: str, given: Any, what: str, tmp_path: Path
+) -> None:
+    """A key in place of its path, or what is none, is told by its argument, without any of it."""
+    files: dict[str, Any] = {**write(tmp_path, signed("a")), argument: given}
+    with pytest.raises(ValueError, match=f"^{argument} is the path of a PEM file, .*{what}") as it:
+        TLS.load(**files)
+    told = "".join(traceback.format_exception(it.value, limit=0))
+    assert not any(
+        told[at : at + 12] in KEY + INNER for at in range(told.index("got ") + 4, len(told) - 12)
+    )
+
+
+def test_of_a_long_path_its_end_is_shown(tmp_path: Path) -> None:
+    """Whatever stands in place of a path, no more of it than is needed to find a file is shown."""
+    files: dict[str, Any] = {**write(tmp_path, signed("a")), "key": "secret/" * 30 + "my-key.pem"}
+    with pytest.raises(ValueError, match=r"^key: \.\.\.my-key\.pem cannot be read") as caught:
+        TLS.load(**files)
+    assert "secret" not in "".join(traceback.format_exception(caught.value, limit=0))
+
+
+def test_a_key_that_everybody_can_read_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One warning when it is loaded, none while it stays so, and none for a group's."""
+    files = write(tmp_path, signed("a"))
+    for mode in (0o600, 0o640):
+        files["key"].chmod(mode)
+        TLS.load(**files)
+    assert not caplog.records
+    files["key"].chmod(0o644)
+    tls = TLS.load(**files)
+    (warning,) = [each.message for each in caplog.records]
+    assert warning.startswith("key: the mode of ")
+    assert "key.pem lets every user of this machine read it: chmod 600 it" in warning
+    files["certificate"].touch()
+    assert tls.latest() is not tls
+    assert len(caplog.records) == 1
+    files["key"].chmod(0o600)
+    tls.latest()
+    files["key"].chmod(0o604)
+    tls.latest()
+    assert len(caplog.records) == 2
+
+
 # Files that change
 
 
@@ -254,3 +328,28 @@ def test_a_file_that_is_away_is_looked_for_again(
         assert tls.latest() is tls
     assert names_in(tls.latest()) == ["c"]
     assert [each.levelname for each in caplog.records] == ["WARNING"] * 2
+
+
+def test_files_that_could_not_be_used_are_read_again_after_a_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was wrong may have been the moment: a certificate not valid yet, no descriptor left."""
+    tls = TLS.load(**write(tmp_path, signed("a.test")))
+    before = tls.latest()
+    write(tmp_path, too_early("b.test"))
+    assert tls.latest(100.0) is before
+    assert "are kept" in caplog.text
+    load_cert_chain, tries = ssl.SSLContext.load_cert_chain, []
+
+    def count(context: ssl.SSLContext, *given: Any, **more: Any) -> None:
+        tries.append(given)
+        load_cert_chain(context, *given, **more)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", count)
+    assert tls.latest(159.0) is before
+    assert not tries
+    caplog.clear()
+    assert tls.latest(160.0) is before
+    assert tries
+    # It was said already.
+    assert not caplog.records

@@ -20,8 +20,9 @@ import attrs
 import click
 
 from manifest.environment import Environment
+from manifest.records import check_host, is_wildcard
 
-from .arguments import each_checked, parse_address
+from .arguments import each_checked
 from .output import Output
 from .running import run_asking
 from .statuses import FOUND, NOT_FOUND, PIPE_CLOSED, USAGE, Failure
@@ -57,7 +58,19 @@ def parse_other(text: str) -> str:
     >>> parse_other("10.0.0.7"), parse_other("b\u00fccher.example"), parse_other("fe80::1%eth0")
     ('10.0.0.7', 'xn--bcher-kva.example', 'fe80::1')
     """
-    host = parse_address(text).partition("%")[0].rstrip(".")
+    try:
+        check_host(text)
+    except ValueError:
+        raise ValueError(
+            f"{text!r:.80} is not a host name or an IP address, such as registry.internal, "
+            "10.0.0.7 or ::1; a certificate is for all ports"
+        ) from None
+    if is_wildcard(text):
+        raise ValueError(
+            f"{text} is no address to connect to, it stands for every address of a host; give "
+            "those that peers dial, each with an --also of its own"
+        )
+    host = text.partition("%")[0].rstrip(".")
     try:
         return host.encode("idna").decode("ascii")
     except UnicodeError as error:
@@ -181,6 +194,12 @@ class _Order:
 
     def make(self, *, replace: bool) -> list[_Made]:
         """Make it, and return what was made; `Failure` or OSError where that cannot be."""
+        if self.directory.exists() and not self.directory.is_dir():
+            raise Failure(
+                NOT_FOUND,
+                f"{self.directory} is a file, and --dir names a directory: give another one, which "
+                "is made if need be",
+            )
         paths = [path for name in self.names for path in self._paths(name)]
         there = [str(path) for path in paths if path.exists()]
         if there and not replace:
@@ -204,7 +223,15 @@ class _Order:
         from .issuing import Pair, make_authority, read_authority  # noqa: PLC0415
 
         certificate, key = self._paths("ca")
-        if not certificate.exists() and not key.exists():
+        missing = [path for path in (certificate, key) if not path.exists()]
+        if len(missing) == 1:
+            raise Failure(
+                NOT_FOUND,
+                f"{missing[0]} is not there, and to sign takes both the CA's certificate and its "
+                f"key, {certificate.name} and {key.name}: put it back, or give another --dir to "
+                "begin with a new CA",
+            )
+        if missing:
             expires = self.now + timedelta(days=365 * _CA_YEARS)
             authority = make_authority("manifest trial CA", self.now, expires)
             self._write("ca", authority.pair, replace=False)

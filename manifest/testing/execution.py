@@ -95,7 +95,10 @@ def run_plan(
     that fails is run a second time: `NotDeterministic` where that run is not the same, with the
     first event that differs. `Livelock` where tasks take `max_steps` steps without virtual time
     moving on.
+
+    ValueError where `application` makes nothing, say because it is one already.
     """
+    check_makes_applications(application)
     trace = Trace()
     try:
         return execute(application, plan, plan.steps, trace, within=within, max_steps=max_steps)
@@ -125,6 +128,17 @@ def run_plan(
         )
         failure.add_note(_regression_test(application, plan, limits, trace))
         raise
+
+
+def check_makes_applications(application: object) -> None:
+    """Raise ValueError for anything but what makes an application when it is called."""
+    if isinstance(application, Application) or not callable(application):
+        name = type(application).__name__
+        hint = f": give {name} in place of {name}()" if isinstance(application, Application) else ""
+        raise ValueError(
+            "application is a class of applications, or a function that makes one, because each "
+            f"run has one of its own; got {application!r:.80}{hint}"
+        )
 
 
 def execute(

@@ -8,7 +8,7 @@ from typing import Any
 
 from .application import Application
 from .chaos import PAUSES, ROUGH, Faults, RandomChooser, some_steps
-from .execution import Report, execute
+from .execution import Report, check_makes_applications, execute
 from .network import Conditions
 from .plans import Calm, Plan, Step
 from .trace import Trace
@@ -37,8 +37,10 @@ def simulate(
     everything is mended, and the application has `within` seconds to converge; then it goes on. All
     is decided by the seed: the same arguments make the same run.
 
-    What the application raises comes out with a note that says how to repeat it.
+    What the application raises comes out with a note that says how to repeat it. ValueError where
+    `application` makes nothing, say because it is one already.
     """
+    check_makes_applications(application)
     plan = Plan(nodes, (), seed, topology, ROUGH if conditions is None else conditions)
     choose = RandomChooser(random.Random(f"{seed}/steps"), operations)
     wrong = faults or Faults()

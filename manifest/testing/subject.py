@@ -75,6 +75,8 @@ class Subject(Generic[S]):
     ties: int = 0
     joins: int = 0
     refused: int = 0
+    ignored: bool = False
+    """Whether a join in place returned another state than the one that it left."""
 
     def checks(self) -> dict[str, Check[S]]:
         """Return the check of each law that applies, by name, in the order of `LAWS`."""
@@ -261,6 +263,8 @@ class Subject(Generic[S]):
             if result is None:
                 hint = "If it changes its first argument instead of returning it: in_place=True."
             self.fail("closure", {"a": a, "b": b}, {call: repr(result)}, hint)
+        if self.in_place and returned is not mine and type(returned) is type(mine):
+            self.ignored |= not self.equal(returned, mine)
         return cast("S", result)
 
     def join_on(self, mine: S, theirs: S, c: S) -> None:
@@ -301,6 +305,11 @@ class Subject(Generic[S]):
         self, law: str, states: dict[str, S], results: dict[str, str], hint: str = ""
     ) -> NoReturn:
         """Raise LawBroken with the law, the states, the results and a hint."""
+        if self.ignored and not hint:
+            hint = (
+                "What it returned is another state than its first argument was left as, and was "
+                "ignored for in_place=True. If it returns the join, leave in_place out."
+            )
         shown = {name: self.show(state) for name, state in states.items()}
         lines = [f"{law}: {LAWS[law]}", ""]
         lines += [f"    {name} = {text}" for name, text in shown.items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import stat
 from pathlib import Path
@@ -111,7 +112,11 @@ FOREIGN = signed("x", by=THEIRS)
             (OURS.cert_pem.bytes(), FOREIGN.private_key_pem.bytes()),
             "cannot be used: the key is not that of the certificate",
         ),
-        ((None, b"kept"), "ca.pem cannot be written or read: No such file or directory"),
+        ((None, b"kept"), "ca.pem is not there, and to sign takes both "),
+        (
+            (OURS.cert_pem.bytes(), None),
+            "ca-key.pem is not there, and to sign takes both the CA's certificate and its key",
+        ),
     ],
 )
 def test_a_ca_that_cannot_be_used_stays_as_it_is(
@@ -162,6 +167,8 @@ def test_a_directory_that_cannot_be_one(tmp_path: Path, capfd: Captured) -> None
     """A file where the directory should be is said in a line."""
     (tmp_path / "file").write_bytes(b"")
     assert make(tmp_path / "file", "a") == 1
+    assert "file is a file, and --dir names a directory: " in capfd.readouterr().err
+    assert make(tmp_path / "file" / "below", "a") == 1
     assert "cannot be written or read: " in capfd.readouterr().err
 
 
@@ -173,6 +180,8 @@ def test_a_directory_that_cannot_be_one(tmp_path: Path, capfd: Captured) -> None
         (["a-key"], "names of other files"),
         (["../a"], "'../a' is not a host name"),
         (["a", "--also=0.0.0.0"], "0.0.0.0 is no address to connect to"),
+        (["a", "--also=bad host"], "'bad host' is not a host name or an IP address, such as"),
+        (["a", "--also=db:3100"], "'db:3100' is not a host name or an IP address"),
         (["a", f"--also={'x' * 64}"], "cannot be a name in a certificate"),
         (["a", "--days=0"], "--days"),
     ],
@@ -182,7 +191,8 @@ def test_what_is_wrong_with_a_name(
 ) -> None:
     """A name that cannot be one is a mistake of the command line, and nothing is written."""
     assert make(tmp_path / "certs", *arguments) == 2
-    assert said in capfd.readouterr().err
+    assert said in (told := capfd.readouterr().err)
+    assert not re.search("--port|--address", told)
     assert not (tmp_path / "certs").exists()
 
 
@@ -253,7 +263,12 @@ def test_the_environment_says_it_too(
     assert "the peer does not speak TLS" in capfd.readouterr().err
     monkeypatch.setenv("MANIFEST_TLS_PEER_NAME", "a b")
     assert run(["show", stocked.peer, f"--tls-key={files['key']}"]) == 2
-    assert "Error: --tls-peer-name is a DNS name" in capfd.readouterr().err
+    assert "Error: --tls-peer-name is a DNS name" in (said := capfd.readouterr().err)
+    assert "None" not in said
+    monkeypatch.setenv("MANIFEST_TLS_KEY", key := files["key"].read_text(encoding="utf-8"))
+    assert run(["show", stocked.peer]) == 2
+    assert "Error: --tls-key is the path of a PEM file, " in (said := capfd.readouterr().err)
+    assert not any(line in said for line in key.splitlines())
 
 
 @pytest.mark.parametrize(

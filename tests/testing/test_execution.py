@@ -50,6 +50,7 @@ from manifest.testing import (
     Unblock,
     plans,
     run_plan,
+    simulate,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -615,3 +616,16 @@ def test_a_report_is_plain_data() -> None:
     assert report.events == 2
     assert report.steps > 2
     assert attrs.asdict(report) == attrs.asdict(run_plan(Probe, Plan(1, [Step(2.5, Do(0, "x"))])))
+
+
+@pytest.mark.parametrize("run", [run_plan, partial(simulate, seed=1, seconds=1)])
+def test_an_application_that_is_made_already_is_refused(run: Callable[..., object]) -> None:
+    """What makes none says so before anything runs, and not in the middle of it."""
+    plan = Plan(2, ())
+    with pytest.raises(
+        ValueError, match=r"makes one, .* got <.*: give Gossip in place of Gossip\("
+    ) as it:
+        run(Gossip(), plan)
+    assert not hasattr(it.value, "__notes__")
+    with pytest.raises(ValueError, match=r"makes one, .* got 'Gossip'$"):
+        run("Gossip", plan)

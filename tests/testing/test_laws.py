@@ -572,3 +572,17 @@ def test_wrong_arguments_say_what_is_right(arguments: dict[str, Any], message: s
     check: Callable[..., object] = check_laws
     with pytest.raises(ValueError, match=message):
         check(**{"join": Set.union, "states": SETS} | arguments)
+
+
+def test_a_pure_join_that_is_said_to_work_in_place_is_hinted_at() -> None:
+    """That it is ignored is told, and neither of joins that do work in place nor of pure ones."""
+    given: list[tuple[dict[str, Any], bool]] = [
+        ({"join": Set.union, "in_place": True}, True),
+        ({"join": Set.difference_update, "in_place": True}, False),
+        ({"join": Set.__isub__, "in_place": True}, False),
+        ({"join": Set.difference}, False),
+    ]
+    for arguments, hinted in given:
+        with pytest.raises(LawBroken) as caught:
+            check_laws(states=SETS, **arguments)
+        assert ("If it returns the join, leave in_place out." in str(caught.value)) is hinted
