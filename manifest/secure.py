@@ -202,4 +202,4 @@ class SecureNetwork:
 
 
 def _accepting(tls: TLS) -> Session:
-    return Session(tls.latest(), None)
+    return Session(tls.latest(trio.current_time()), None)

@@ -11,6 +11,8 @@ import pytest
 
 from manifest.crdt import Delta, VersionVector
 from manifest.messages import Gossip, Lease
+from manifest.packing import GossipPacker
+from manifest.wire import encode_message
 from tests.wired import Bench, Site, Wire, ring
 
 
@@ -180,6 +182,33 @@ def test_who_is_asked_in_vain_asks_on(bench: Bench) -> None:
         for wire, site, since in zip(wires, sites, before, strict=False):
             grafts = [node for each in wire.said(site, Gossip)[since:] for node in each.grafts]
             assert grafts == [stranger.node]
+
+
+def test_what_was_asked_for_waits_for_room(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A heartbeat that was missed and does not fit a frame is in the next."""
+    one, other = bench.open_all(2)
+    wire = bench.connect(one, other)
+    third = bench.open()
+    one.replica.accept(heartbeat_of(third))
+    bench.settle()
+    wire.protocol(one)._pruned[third.node] = None
+    third.heartbeat()
+    one.replica.accept(heartbeat_of(third))
+    bench.settle()
+    assert other.replica.map.reflected(third.node) < third.replica.map.reflected(third.node)
+    add_mark, full = GossipPacker.add_mark, iter([True])
+
+    def once_full(
+        packer: GossipPacker, node: str, since: int, until: int, lease: Lease | None
+    ) -> bool:
+        return not next(full, False) and add_mark(packer, node, since, until, lease)
+
+    monkeypatch.setattr(GossipPacker, "add_mark", once_full)
+    wire.push(one, encode_message(Gossip(Delta(), grafts=(third.node,))))
+    assert not wire.send(one)
+    assert wire.send(one)
+    wire.deliver(other)
+    assert other.replica.map.reflected(third.node) == third.replica.map.reflected(third.node)
 
 
 def test_nobody_is_more_patient_than_half_of_what_is_left(bench: Bench) -> None:

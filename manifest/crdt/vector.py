@@ -103,10 +103,11 @@ class VersionVector(Mapping[str, int]):
 
 
 def _complain(times: Mapping[str, int]) -> NoReturn:
-    for node, time in times.items():
-        if type(node) is not str or type(time) is not int or time < 0:
-            raise ValueError(
-                "a version vector maps node ids (str) to times (int, 0 or more), "
-                f"got {node!r}: {time!r}"
-            )
-    raise AssertionError("there is nothing to complain of")
+    node, time = next(
+        (node, time)
+        for node, time in times.items()
+        if type(node) is not str or type(time) is not int or time < 0
+    )
+    raise ValueError(
+        f"a version vector maps node ids (str) to times (int, 0 or more), got {node!r}: {time!r}"
+    )

@@ -39,7 +39,7 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_demo_holds_what_it_promises(capfd: Captured) -> None:
     """All steps hold, each is told with its time, it takes under 20 seconds and leaves nothing."""
-    began = time.monotonic()
+    began, before = time.monotonic(), children_of(os.getpid())
     assert run(["demo", "--timeout=60"]) == 0
     assert time.monotonic() - began < 20
     out, err = capfd.readouterr()
@@ -52,7 +52,8 @@ def test_the_demo_holds_what_it_promises(capfd: Captured) -> None:
     for number, (step, line) in enumerate(zip(STEPS, steps, strict=True), start=1):
         assert re.fullmatch(rf" *\d+\.\d\d s  {number}/9 {step} .* [\d,]+ ms  held", line), line
     assert re.fullmatch(r"All 9 steps held, in \d+\.\d s\.", last)
-    assert children_of(os.getpid()) == []
+    # What other tests of this process have started may still run.
+    assert children_of(os.getpid()) == before
 
 
 def test_ctrl_c_ends_the_demo_and_all_that_it_started() -> None:
