@@ -174,6 +174,14 @@ def _shallow_type(levels: int) -> Any:
 
 _decode_shallow = msgspec.msgpack.Decoder(_shallow_type(3)).decode
 
+_SEARCHED = 4096
+"""In how many bytes of data a fault is looked for, which takes long where there is much."""
+
+_WHAT_DATA_IS = (
+    "data is made of None, bool, int, finite numbers, text, lists and mappings from text, "
+    f"{MAX_DEPTH} deep at the most"
+)
+
 _SCALARS = {type(None), bool, int, float, str}
 _CONTAINERS = {list, dict}
 
@@ -254,9 +262,12 @@ def check_data(packed: bytes) -> None:
     try:
         _decode_shallow(packed)
     except (UnicodeDecodeError, *_REFUSALS):
-        if not _is_plain(_decode_data(packed)):
-            # It says what is wrong, and where.
-            unpack_data(packed)
+        if _is_plain(_decode_data(packed)):
+            return
+        if len(packed) > _SEARCHED:
+            raise MalformedMessage("data", _WHAT_DATA_IS) from None
+        # It says what is wrong, and where.
+        unpack_data(packed)
 
 
 def _plain(value: Any, depth: int) -> JSON:

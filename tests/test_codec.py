@@ -13,6 +13,7 @@ from manifest.codec import (
     EMPTY_DATA,
     MAX_DEPTH,
     Count,
+    check_data,
     decoder,
     pack,
     pack_data,
@@ -289,3 +290,13 @@ def test_a_path_names_no_key_at_length() -> None:
     with pytest.raises(MalformedMessage) as info:
         unpack_data(pack({"k" * 5_000: float("nan")}))
     assert len(str(info.value)) < 150
+
+
+def test_in_large_data_a_fault_is_said_and_not_searched_for() -> None:
+    """What no data may hold is refused in any size; its place is named where that is quick."""
+    for size, path in ((10, "data.a[10]"), (5000, "data")):
+        packed = pack({"a": [0] * size + [math.nan]})
+        with pytest.raises(MalformedMessage, match="finite") as refused:
+            check_data(packed)
+        assert refused.value.path == path
+    check_data(pack({"a": [[[[[0]]]]] * 5000}))
