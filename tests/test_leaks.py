@@ -22,8 +22,9 @@ OURS = ("manifest", "trio", "tests", "outcome")
 IN_THE_JOURNAL = ("Entry", "Stamp", "Record")
 """A map's journal lets a number of stale ones be; tests/crdt/test_journal.py sees to their end."""
 SUPERSEDED = ("_due", "_items")
-"""Collections of a map in which what was superseded stays until there is as much again, and 64 more:
-how many that are depends on the moment. tests/crdt/inspection.py holds them to that bound.
+"""Collections of a map in which what was superseded stays until there is twice as much and more.
+
+How many that are depends on the moment; tests/crdt/inspection.py holds them to that bound.
 """
 
 
