@@ -255,8 +255,8 @@ MUTANTS = (
     _of(
         "heartbeats that are missed not asked for",
         LEASES,
-        "            if not held.missed and granted and held.deadline - now < granted / _OVERDUE:\n",
-        "            if held.missed and granted and held.deadline - now < granted / _OVERDUE:\n",
+        "            if not held.missed and granted and held.deadline - now <",
+        "            if held.missed and granted and held.deadline - now <",
         CLUSTERS + "test_one_way_is_enough",
     ),
     _of(
