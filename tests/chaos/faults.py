@@ -208,7 +208,8 @@ async def descriptors(place: Place, outcome: Outcome, repetitions: int) -> None:
                     stranger = await trio.open_tcp_stream("127.0.0.1", victim.port)
                     await strangers.enter_async_context(stranger)
                 await trio.sleep(1.0)
-                outcome.expect(_descriptors(pid) >= held + 6, "the strangers did not hold them all")
+                # All but the one or two that admission takes from a silent stranger, to go on with.
+                outcome.expect(_descriptors(pid) >= held + 4, "the strangers did not hold them all")
                 before, began = _cpu_seconds(pid), time.monotonic()
                 for one, other in ((peer, victim), (victim, peer)):
                     asked = time.monotonic()
@@ -216,12 +217,12 @@ async def descriptors(place: Place, outcome: Outcome, repetitions: int) -> None:
                     await other.ask("until", role=f"turn-{turn}-{one.id}", count=1)
                     late = max(late, time.monotonic() - asked)
                 if turn == 0:
-                    # It has no descriptor to dial with.
+                    # It has no descriptor to dial with, but drops a stranger for one.
                     await victim.ask("connect", port=other_peer.port)
                 await trio.sleep(3.0)
                 if turn == 0:
                     [status] = await victim.ask("status")
-                    outcome.expect("many open files" in str(status["reason"]), f"dialled: {status}")
+                    outcome.expect(status["state"] == "synced", f"did not dial: {status}")
                 busy = (_cpu_seconds(pid) - before) / (time.monotonic() - began)
                 outcome.expect(busy < 0.5, f"the process was busy for {busy:.0%} of the time")
                 outcome.expect(victim.process.returncode is None, "the process did not survive")
