@@ -63,7 +63,7 @@ class Exchange:
         self.replica = Replica(environment.node_id(), options, physical, waking, self.emit)
         self.registrations = Registrations(self.replica, options, self.gossip)
         # What `relay` waits in: its deadline is when what may wait has waited long enough.
-        self._waiting = trio.CancelScope()
+        self._holding_back = trio.CancelScope()
 
     @property
     def listening(self) -> str | None:
@@ -98,9 +98,10 @@ class Exchange:
         if within > 0:
             by = trio.current_time() + within
             # Setting a deadline costs something, also where it stays.
-            self._waiting.deadline = min(self._waiting.deadline, by)
+            if by < self._holding_back.deadline:  # noqa: PLR1730
+                self._holding_back.deadline = by
             return
-        self._waiting.deadline = math.inf
+        self._holding_back.deadline = math.inf
         for link in self.links:
             connection = link.connection
             # Who has not said Hello is sent nothing; there may be many of them.
@@ -123,7 +124,7 @@ class Exchange:
         One task for all links: each would have to wake for the same heartbeats.
         """
         while True:
-            with trio.CancelScope() as self._waiting:
+            with trio.CancelScope() as self._holding_back:
                 await trio.sleep_forever()
             self.gossip()
 
