@@ -41,6 +41,7 @@ from .frames import HEADER_BYTES, FrameReader, frame
 from .messages import Bye, Gossip, Hello, Message, Synced
 from .packing import GossipPacker
 from .refusals import Refusal
+from .renewals import holds_value
 from .replica import Replica
 from .wire import PROTOCOL, decode_message, encode_message
 
@@ -98,6 +99,8 @@ class LinkProtocol:
         self._marked = 0
         # What the peer has reflected, as far as this side knows.
         self._known: dict[str, int] = {}
+        # Up to where the peer has collected, as far as this side knows, or will by what it sent.
+        self._collected = 0
         # Stretches of the journal that this peer's own messages made.
         self._theirs: deque[tuple[int, int]] = deque(maxlen=_STRETCHES)
         # Nodes whose heartbeats this connection is spared, in both directions; and which of them
@@ -158,6 +161,7 @@ class LinkProtocol:
                 self.peer = message
                 self._peer_node = message.node
                 self._known = dict(message.context)
+                self._collected = message.horizon
                 latest = self._replica.map.latest
                 if all(time <= self._known.get(node, 0) for node, time in latest.items()):
                     # It has reflected all that is here, which O(nodes) say rather than O(map).
@@ -180,7 +184,8 @@ class LinkProtocol:
         joined = self._replica.accept(gossip)
         self._within = min(self._within, joined.within)
         self.traffic.entries_received += joined.entries
-        self.traffic.entries_redundant += len(gossip.delta.entries) - joined.entries
+        self.traffic.entries_redundant += gossip.count - joined.entries
+        self._collected = max(self._collected, gossip.delta.horizon)
         if joined.last > joined.first:
             # A peer that only talks makes one stretch, however many messages it sends.
             goes_on = self._theirs and self._theirs[-1][1] == joined.first
@@ -197,6 +202,7 @@ class LinkProtocol:
         delta, here = gossip.delta, self._replica.map
         reflected, latest, since = here.reflected, here.latest, delta.since
         wrote = {entry.stamp.node for entry in delta.entries}
+        wrote.update(renewal.node for renewal in gossip.renewals)
         return {
             node: time > reflected(node)
             for node, time in delta.until.items()
@@ -406,6 +412,7 @@ class LinkProtocol:
             name=options.name,
             listening=listening,
             seen=seen,
+            horizon=replica.map.horizon,
         )
         # A digest that names fewer nodes than it could only has the peer send more than it need.
         room = (HELLO_BYTES - len(encode_message(hello))) // 40
@@ -425,6 +432,7 @@ class LinkProtocol:
         if packer or self._keepalive:
             self._keepalive = False
             data = frame(packer.payload(horizon=replica.map.horizon))
+            self._collected = max(self._collected, replica.map.horizon)
         return data + self._synced() if self._marked == replica.map.position else data
 
     def _synced(self) -> bytes:
@@ -441,6 +449,7 @@ class LinkProtocol:
 
     def _pack_entries(self, packer: GossipPacker, peer: Hello) -> bool:
         """Pack what lies behind the cursor; False where the rest does not fit."""
+        retention = int(self._replica.options.retention * 1000)
         for position, entry in self._replica.map.journal(self._cursor):
             while self._theirs and self._theirs[0][1] < position:
                 self._theirs.popleft()
@@ -448,9 +457,11 @@ class LinkProtocol:
             time, node = entry.stamp
             # Its own writes it has reflected, however far they came round a ring. Its own marks are
             # sent all the same: by them it learns that another process uses its id.
-            covered = node == peer.node or time <= self._known.get(node, 0)
+            known = self._known.get(node, 0)
+            covered = node == peer.node or time <= known
             if not arrived_here and not covered:
-                if not packer.add_entry(entry):
+                held = holds_value(entry, known, self._collected, retention)
+                if not packer.add_entry(entry, held=held):
                     return False
                 self.traffic.entries_sent += 1
             self._cursor = position

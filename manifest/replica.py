@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import attrs
 
@@ -28,6 +28,7 @@ from .messages import Gossip, Lease
 from .options import Options
 from .records import Record, Service, is_persistent
 from .refusals import Refusal
+from .renewals import expand, renewed
 from .timekeeping import PhysicalClock, WakingClock
 from .view import View
 
@@ -91,6 +92,9 @@ class Replica:
 
     def write(self, key: str, record: Record) -> Service:
         """Register a record under a key at once, and return the service."""
+        if record.since:
+            # It may have been made from one that was renewed, and is set here.
+            record = attrs.evolve(record, since=0)
         entry = Entry(key, Stamp(self.clock.tick(), self.node), record)
         self._apply(self._put(entry))
         return Service.of(key, entry.stamp, record)
@@ -143,18 +147,19 @@ class Replica:
         """Join what a peer sent, or raise and change nothing.
 
         `LinkError` where it claims what cannot be, `LinkRefused` where it is too much; `CausalGap`
-        and `ConflictingStamp` as `LWWMap.join` raises them.
+        and `ConflictingStamp` as `LWWMap.join` raises them, and `CausalGap` for a renewal of what
+        this node does not hold.
         """
         latest = _latest(gossip)
         self._check_times(latest, gossip.delta.horizon)
         self._check_not_mine(gossip)
+        gossip = expand(gossip, self.map)
         check_arrival(self.options.limits, self.map, self.leases.nodes, gossip)
         first, horizon = self.map.position, self.map.horizon
         changes = self.map.join(gossip.delta)
         last = self.map.position
         self.clock.observe(latest)
-        lapsed = self._notice(changes)
-        renewals = [change for key in lapsed for change in self._renew(key)]
+        renewals = self._renew(self._notice(changes))
         patience = self.leases.grant(*gossip.leases)
         # The view reads the map, where the renewals stand by now, so it shows no gap.
         self._apply((*changes, *renewals))
@@ -197,6 +202,9 @@ class Replica:
         for entry in gossip.delta.entries:
             if entry.stamp.node == self.node:
                 claimed = max(claimed, entry.stamp.time)
+        for renewal in gossip.renewals:
+            if renewal.node == self.node:
+                claimed = max(claimed, renewal.time)
         if claimed > mine:
             raise LinkError(
                 f"it brings writes of this node, {self.node}, that this node never made: another "
@@ -256,13 +264,15 @@ class Replica:
             if written > last and (written > half or len(due) >= allowed):
                 break
             due.append(key)
-        for key in due:
-            self._apply(self._renew(key))
+        self._apply(self._renew(due))
         return bool(due)
 
-    def _renew(self, key: str) -> tuple[Change[str, Record], ...]:
-        entry = attrs.evolve(self._own[key], stamp=Stamp(self.clock.tick(), self.node))
-        return self._put(entry)
+    def _renew(self, keys: Collection[str]) -> tuple[Change[str, Record], ...]:
+        """Write own entries again, all under one stamp, so that links can tell of them as one."""
+        if not keys:
+            return ()
+        stamp = Stamp(self.clock.tick(), self.node)
+        return self._put(*(renewed(self._own[key], stamp, self._retention) for key in keys))
 
     def _collect(self) -> None:
         # Horizons are told to everyone, so there is one for each hundredth of the retention.
@@ -273,11 +283,12 @@ class Replica:
 
     # Bookkeeping
 
-    def _put(self, entry: Entry[str, Record]) -> tuple[Change[str, Record], ...]:
-        if not is_persistent(entry.key):
-            self._own.pop(entry.key, None)
-            self._own[entry.key] = entry
-        return self.map.write(entry)
+    def _put(self, *entries: Entry[str, Record]) -> tuple[Change[str, Record], ...]:
+        for entry in entries:
+            if not is_persistent(entry.key):
+                self._own.pop(entry.key, None)
+                self._own[entry.key] = entry
+        return self.map.write(*entries)
 
     def _apply(self, changes: Iterable[Change[str, Record]]) -> None:
         for change in changes:
@@ -299,6 +310,8 @@ def _latest(gossip: Gossip) -> int:
     latest = max(gossip.delta.until.values(), default=0)
     for entry in gossip.delta.entries:
         latest = max(latest, entry.stamp.time)
+    for renewal in gossip.renewals:
+        latest = max(latest, renewal.time)
     for lease in gossip.leases:
         latest = max(latest, lease.time, lease.born)
     return latest
