@@ -416,7 +416,7 @@ class LinkProtocol:
         )
         # A digest that names fewer nodes than it could only has the peer send more than it need.
         room = (HELLO_BYTES - len(encode_message(hello))) // 40
-        digest = {mark.node: mark.time for mark in list(replica.map.moved())[-room:]}
+        digest = dict(list(replica.digest().items())[-room:])
         self._say(attrs.evolve(hello, context=digest))
 
     def _gossip(self, peer: Hello) -> bytes:

@@ -20,7 +20,16 @@ from collections.abc import Callable, Collection, Iterable
 import attrs
 
 from .bounds import check_arrival
-from .crdt import Change, Entry, HybridClock, LWWMap, Stamp, from_milliseconds, to_milliseconds
+from .crdt import (
+    CausalGap,
+    Change,
+    Entry,
+    HybridClock,
+    LWWMap,
+    Stamp,
+    from_milliseconds,
+    to_milliseconds,
+)
 from .errors import LinkError
 from .events import Displaced, Event, FreeReason
 from .leases import LeaseTable
@@ -79,6 +88,8 @@ class Replica:
         self._skew = int(options.max_clock_skew * 1000)
         # What this node registered and holds, leased keys alone, oldest stamp first.
         self._own: dict[str, Entry[str, Record]] = {}
+        # Nodes of whom a renewal came whose value is not here.
+        self._doubted: dict[str, None] = {}
         self._left = False
         self._renew_from = self._collect_from = -math.inf
         self._pauses = 0.0
@@ -153,7 +164,7 @@ class Replica:
         latest = _latest(gossip)
         self._check_times(latest, gossip.delta.horizon)
         self._check_not_mine(gossip)
-        gossip = expand(gossip, self.map)
+        gossip = self._expand(gossip)
         check_arrival(self.options.limits, self.map, self.leases.nodes, gossip)
         first, horizon = self.map.position, self.map.horizon
         changes = self.map.join(gossip.delta)
@@ -167,11 +178,36 @@ class Replica:
         if self.map.horizon > horizon:
             # A peer whose clock is ahead may always be the first to collect.
             self.leases.forget(self.map.horizon)
+        self._believe_again(gossip)
         arrived = sum(change.after is not None for change in changes)
         # Only heartbeats wait: not what changes a view, nor histories that come without a lease.
         waits = not changes and not turned and patience < math.inf
         within = math.inf if last == first else max(patience, _LINGER) if waits else 0.0
         return Joined(first, last, arrived, within)
+
+    def digest(self) -> dict[str, int]:
+        """Return what to claim to have reflected, in the order in which it moved.
+
+        Not of whom a value turned out to be missing: a peer leaves none out for who claims nothing.
+        """
+        return {move.node: move.time for move in self.map.moved() if move.node not in self._doubted}
+
+    def _expand(self, gossip: Gossip) -> Gossip:
+        try:
+            return expand(gossip, self.map)
+        except CausalGap:
+            # Whatever the reason is, the next link must not fail for it again.
+            doubted = (renewal.node for renewal in gossip.renewals)
+            nodes = dict.fromkeys((*self._doubted, *doubted))
+            self._doubted = {node: None for node in nodes if node in self.map.nodes}
+            raise
+
+    def _believe_again(self, gossip: Gossip) -> None:
+        since = gossip.delta.since
+        for node in list(self._doubted):
+            # All of its entries have come, in full, to who claimed to have none.
+            if node in gossip.delta.until and not since.get(node, 0):
+                del self._doubted[node]
 
     def _check_times(self, latest: int, horizon: int) -> None:
         """Refuse what lies further ahead than clocks may be apart: all of it, never a part."""

@@ -286,6 +286,10 @@ class Wire:
                 for entry in delta.entries:
                     assert entry.stamp.node != to.node, "an entry goes back to its author"
                     assert end.placed.get(entry.key) != entry.stamp, "an entry goes back"
+                for node, time, _, first, length in message.renewals:
+                    assert node != to.node, "a renewal goes back to its author"
+                    for key in (f"{node}.{first + at}" for at in range(length)):
+                        assert end.placed.get(key) != (time, node), "a renewal goes back"
 
 
 @attrs.define(eq=False)
