@@ -35,7 +35,7 @@ from datetime import UTC, datetime
 
 import attrs
 
-from .crdt import Moved, to_milliseconds
+from .crdt import Moved, from_milliseconds, to_milliseconds
 from .errors import LinkError, LinkRefused, ManifestError
 from .frames import HEADER_BYTES, FrameReader, frame
 from .messages import Bye, Gossip, Hello, Message, Synced
@@ -450,6 +450,9 @@ class LinkProtocol:
     def _pack_entries(self, packer: GossipPacker, peer: Hello) -> bool:
         """Pack what lies behind the cursor; False where the rest does not fit."""
         retention = int(self._replica.options.retention * 1000)
+        # What it told may be old, and it collects without a word.
+        due = self._replica.clock.now() - from_milliseconds(retention)
+        collected = max(self._collected, due)
         for position, entry in self._replica.map.journal(self._cursor):
             while self._theirs and self._theirs[0][1] < position:
                 self._theirs.popleft()
@@ -460,7 +463,7 @@ class LinkProtocol:
             known = self._known.get(node, 0)
             covered = node == peer.node or time <= known
             if not arrived_here and not covered:
-                held = holds_value(entry, known, self._collected, retention)
+                held = holds_value(entry, known, collected, retention)
                 if not packer.add_entry(entry, held=held):
                     return False
                 self.traffic.entries_sent += 1
