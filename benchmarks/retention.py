@@ -39,27 +39,26 @@ def measure(services: int, retention: float) -> dict[str, float]:
 
     Each service is renewed once in half the retention.
     """
+    figures = {"without values": _measure(services, retention)}
+    with mock.patch("manifest.protocol.holds_value", return_value=False):
+        figures["with values"] = _measure(services, retention)
+    return figures
+
+
+def _measure(services: int, retention: float) -> float:
+    """Carry some pulses of renewals, and return what the whole season costs, spread over time."""
     options = Options(retention=retention)
     pair = Pair(Hand(options=options), Hand(options=options))
     pair.one.fill(services)
     pair.carry()
-    figures = {"without values": _stretch(pair, services, retention, retention / 2)}
-    with mock.patch("manifest.protocol.holds_value", return_value=False):
-        figures["with values"] = _stretch(pair, services, retention, 0.0)
-    return figures
-
-
-def _stretch(pair: Pair, services: int, retention: float, later: float) -> float:
-    """Carry some pulses of renewals, and return what the whole season costs, spread over time."""
+    before, carried = pair.entries_sent, 0
     for hand in (pair.one, pair.other):
-        hand.now += later
+        hand.now += retention / 2
     pair.beat()
-    interval = min(1.0, pair.one.replica.options.heartbeat_interval / 2)
-    carried, before = 0, pair.entries_sent
     for _ in range(_PULSES):
         for hand in (pair.one, pair.other):
-            hand.now += interval
-            hand.replica.pulse(interval)
+            hand.now += 1.0
+            hand.replica.pulse(1.0)
         carried += pair.carry()
     return carried / (pair.entries_sent - before) * services / (retention / 2)
 

@@ -48,6 +48,10 @@ _log = logging.getLogger("manifest")
 _LINGER = 0.05
 """Seconds for which a heartbeat may wait in any case, to share a frame with others."""
 
+_TOGETHER = 64
+"""How many records may be renewed at once in any case: apart, each would take a frame of its own,
+and together they take a peer about a millisecond."""
+
 
 @attrs.frozen
 class Joined:
@@ -293,7 +297,8 @@ class Replica:
         # the last eighth is for the renewal to get there.
         now = to_milliseconds(self.clock.now())
         half, last = now - self._retention // 2, now - self._retention * 5 // 8
-        allowed = math.ceil(len(self._own) * budget * 8000 / self._retention)
+        pace = math.ceil(len(self._own) * budget * 8000 / self._retention)
+        allowed = max(_TOGETHER, pace)
         due: list[str] = []
         for key, entry in self._own.items():
             written = to_milliseconds(entry.stamp.time)

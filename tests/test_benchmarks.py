@@ -203,7 +203,8 @@ def test_a_longer_retention_costs_fewer_bytes_and_more_memory(
     assert 50 < report["tombstone, bytes"] < 2000
     said = capsys.readouterr().out
     assert retention.to_markdown(report) in said
-    assert "| 10 min |" in said and "| 1 h |" in said
+    assert "| 10 min |" in said
+    assert "| 1 h |" in said
 
 
 def test_growth_is_drawn_and_told(tmp_path: Path) -> None:
@@ -241,7 +242,7 @@ def test_pages_are_filled_from_reports(tmp_path: Path) -> None:
     assert pages.write(docs, reports) == ["page.md: micro"]
     assert "| get |" in (docs / "page.md").read_text("utf-8")
     (docs / "page.md").write_text(PAGE.replace("growth", "nonsense"), "utf-8")
-    with pytest.raises(ValueError, match="'nonsense'; there are those of compare, micro, growth, retention"):
+    with pytest.raises(ValueError, match=r"'nonsense'; there are those of compare, .*, retention"):
         pages.write(docs, reports)
 
 

@@ -91,7 +91,7 @@ def test_a_value_that_is_set_anew_is_not_a_renewal(bench: Bench) -> None:
 def test_what_falls_due_at_once_bears_one_stamp(bench: Bench) -> None:
     """The renewals of one pulse are one write: two of them, where two pulses share the work."""
     site = open_site(bench)
-    for _ in range(50):
+    for _ in range(100):
         site.register()
     bench.pass_time(10)
     values = [entry for _, entry in site.replica.map.journal()]
