@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 
@@ -49,8 +49,9 @@ class Joined:
     """Journal position after: those in between came from this message."""
     entries: int
     """How many entries changed something."""
-    within: float
-    """Seconds within which other peers are to be told; infinity where nothing is new."""
+    within: Mapping[str, float]
+    """The nodes whose contexts have moved, and within how many seconds other peers are to be told
+    of that; of the entries they are to be told at once."""
 
 
 class Replica:
@@ -163,10 +164,20 @@ class Replica:
             # A peer whose clock is ahead may always be the first to collect.
             self.leases.forget(self.map.horizon)
         arrived = sum(change.after is not None for change in changes)
-        # Only heartbeats wait: not what changes a view, nor histories that come without a lease.
-        waits = not changes and not turned and patience < math.inf
-        within = math.inf if last == first else max(patience, _LINGER) if waits else 0.0
-        return Joined(first, last, arrived, within)
+        return Joined(first, last, arrived, self._within(first, patience, turned=turned))
+
+    def _within(
+        self, first: int, patience: Mapping[str, float], *, turned: bool
+    ) -> dict[str, float]:
+        """Return the nodes whose contexts have moved, and within what time to tell others."""
+        moved = self.map.moved(first)
+        if turned:
+            # What turns a view does not wait.
+            return {move.node: 0.0 for move in moved}
+        # Nor do histories that come without a lease.
+        return {
+            node: max(patience[node], _LINGER) if node in patience else 0.0 for _, node, _ in moved
+        }
 
     def _check_times(self, latest: int, horizon: int) -> None:
         """Refuse what lies further ahead than clocks may be apart: all of it, never a part."""
@@ -296,9 +307,10 @@ class Replica:
 
 def _latest(gossip: Gossip) -> int:
     """Return the latest time that a message mentions, its horizon apart."""
-    latest = max(gossip.delta.until.values(), default=0)
-    for entry in gossip.delta.entries:
-        latest = max(latest, entry.stamp.time)
-    for lease in gossip.leases:
-        latest = max(latest, lease.time, lease.born)
-    return latest
+    delta, leases = gossip.delta, gossip.leases
+    return max(
+        max(delta.until.values(), default=0),
+        max([entry.stamp.time for entry in delta.entries], default=0),
+        max([lease.time for lease in leases], default=0),
+        max([lease.born for lease in leases], default=0),
+    )
