@@ -76,12 +76,11 @@ def check_arrival(
     """
     delta = gossip.delta
     horizon = max(entries.horizon, delta.horizon)
-    _check_owners(
-        limits,
-        (node for node, time in delta.until.items() if time > horizon),
-        entries.nodes,
-    )
-    _check_owners(limits, (each.node for each in gossip.leases if each.time > horizon), leased)
+    if len(entries.nodes) + len(delta.until) > limits.owners:
+        new = (node for node, time in delta.until.items() if time > horizon)
+        _check_owners(limits, new, entries.nodes)
+    if len(leased) + len(gossip.leases) > limits.owners:
+        _check_owners(limits, (each.node for each in gossip.leases if each.time > horizon), leased)
     if not delta.entries:
         return
     writers = Counter(entry.stamp.node for entry in delta.entries)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -59,8 +60,11 @@ class Hub(Protocol):
     def emit(self, event: Event) -> None:
         """Tell the subscribers."""
 
-    def gossip(self, within: float = 0.0) -> None:
-        """Have every link carry what is new: at once, or within so many seconds."""
+    def pass_on(self, source: Connection, writes: bool, within: Mapping[str, float]) -> None:
+        """Have the links carry writes at once, and contexts within so many seconds each."""
+
+    def make_detours(self, lost: Connection) -> None:
+        """Ask all peers for the nodes that were heard of by a connection that has ended."""
 
     def ask_for(self, nodes: list[str]) -> None:
         """Have every link ask for heartbeats of these nodes, which are missed."""
@@ -87,6 +91,8 @@ class Connection:
             listening=hub.listening,
             admit=_welcome if link.dialled else partial(hub.admission.greet, link),
         )
+        self.hold_until = math.inf
+        """When what waits is to be sent, if nothing takes it along before."""
         self._awake = trio.Event()
         self._idle = trio.Event()
         self._ended = trio.Event()
@@ -107,6 +113,7 @@ class Connection:
 
     def wake(self) -> None:
         """Have the writer look for something to send."""
+        self.hold_until = math.inf
         self._awake.set()
 
     def part(self, code: str, reason: str) -> None:
@@ -120,7 +127,7 @@ class Connection:
         """End it at once and without a word, unless it is ending already; return why it does."""
         end = self._refuse(reason)
         self._gone_by = -math.inf
-        self._look_again_within(0)
+        self._look_again_at(-math.inf)
         return end
 
     def _refuse(self, reason: ManifestError) -> Exception:
@@ -133,11 +140,11 @@ class Connection:
     def _hurry(self) -> None:
         """Give the peer a second to hang up."""
         self._gone_by = min(self._gone_by, self._waking.now() + _PARTING)
-        self._look_again_within(_PARTING)
+        self._look_again_at(self._gone_by)
 
-    def _look_again_within(self, seconds: float) -> None:
-        """Have the reader judge its deadlines by then, also where it is waiting already."""
-        by = trio.current_time() + seconds
+    def _look_again_at(self, time: float) -> None:
+        """Have the reader judge its deadlines by a waking time, also where it waits already."""
+        by = time + self._waking.paused
         # Setting a deadline costs something, also where it stays.
         if by < self._receiving.deadline:  # noqa: PLR1730
             self._receiving.deadline = by
@@ -211,10 +218,12 @@ class Connection:
             self._refuse(error)
             self.part("error", str(error))
             # What came before the fault in the same bytes has been joined.
-            self._hub.gossip(self.protocol.take_within())
+            self._hub.pass_on(self, *self.protocol.take_news())
             return None
         # Before anything else: what came along with a Bye is news for the others as well.
-        self._hub.gossip(self.protocol.take_within())
+        self._hub.pass_on(self, *self.protocol.take_news())
+        if self.protocol.is_pressed:
+            self.wake()
         if asked := self.protocol.take_asked():
             self._hub.ask_for(self._hub.replica.leases.miss(asked))
         self._note_arrival(complete=bool(messages))
@@ -256,14 +265,15 @@ class Connection:
         if peer is not None:
             # Nobody may be silent for longer than anything is remembered.
             lease = min(peer.lease / 1000, self._options.retention)
-            if self._heard_by == math.inf:
-                self._look_again_within(lease)
+            first = self._heard_by == math.inf
             self._heard_by = now + lease
+            if first:
+                self._look_again_at(self._heard_by)
         if not self.protocol.partial:
             self._frame_by = math.inf
         elif complete or self._frame_by == math.inf:
             self._frame_by = now + self._options.timeouts.frame
-            self._look_again_within(self._options.timeouts.frame)
+            self._look_again_at(self._frame_by)
 
     def _handle(self, message: Hello | Synced | Gossip) -> None:
         match message:
@@ -307,7 +317,7 @@ class Connection:
         timeout = self._options.timeouts.send
         while data := self.protocol.bytes_to_send():
             self._taken_by = self._waking.now() + timeout
-            self._look_again_within(timeout)
+            self._look_again_at(self._taken_by)
             await self._stream.send_all(data)
             self._taken_by = math.inf
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 
 import trio
 
 from .admission import Admission
+from .connection import Connection
 from .environment import Environment
 from .errors import LinkError
 from .events import Closed, Displaced, Event, Freed, Registered, Updated
@@ -62,6 +64,8 @@ class Exchange:
         waking = WakingClock(trio.current_time, self.pulse_interval)
         self.replica = Replica(environment.node_id(), options, physical, waking, self.emit)
         self.registrations = Registrations(self.replica, options, self.gossip)
+        # By which connection something new of each node has come last.
+        self._ways: dict[str, Connection] = {}
         # What `relay` waits in: its deadline is when what may wait has waited long enough.
         self._holding_back = trio.CancelScope()
 
@@ -90,33 +94,60 @@ class Exchange:
                     self.options.name,
                 )
 
-    def gossip(self, within: float = 0.0) -> None:
-        """Have every link carry what is new: at once, or within so many seconds.
-
-        What may wait goes with whatever goes out first.
-        """
-        if within > 0:
-            by = trio.current_time() + within
-            # Setting a deadline costs something, also where it stays.
-            if by < self._holding_back.deadline:  # noqa: PLR1730
-                self._holding_back.deadline = by
-            return
-        self._holding_back.deadline = math.inf
-        for link in self.links:
-            connection = link.connection
-            # Who has not said Hello is sent nothing; there may be many of them.
-            if connection is None or connection.protocol.peer is None:
-                continue
+    def gossip(self) -> None:
+        """Have every link carry what is new, at once."""
+        for connection in self._connections():
             if connection.protocol.has_news:
                 connection.wake()
+
+    def pass_on(self, source: Connection, writes: bool, within: Mapping[str, float]) -> None:
+        """Have the links carry writes at once, and contexts within so many seconds each.
+
+        What may wait goes with whatever goes out first on a link.
+        """
+        if not writes and not within:
+            return
+        self._note_way(source, within)
+        now = trio.current_time()
+        for connection in self._connections():
+            waits = connection.hold_until - now
+            seconds = connection.protocol.may_wait(within, waits)
+            if seconds <= 0 or (writes and connection.protocol.is_pressed):
+                connection.wake()
+            elif seconds < waits:
+                connection.hold_until = now + seconds
+                # Setting a deadline costs something, also where it stays.
+                if connection.hold_until < self._holding_back.deadline:  # noqa: PLR1730
+                    self._holding_back.deadline = connection.hold_until
+
+    def _note_way(self, way: Connection, nodes: Iterable[str]) -> None:
+        self._ways.update(dict.fromkeys(nodes, way))
+        known = self.replica.map.nodes
+        if len(self._ways) > 2 * len(known):
+            self._ways = {node: way for node, way in self._ways.items() if node in known}
+
+    def _connections(self) -> Iterator[Connection]:
+        """Yield those whose peers have said Hello: nobody else is sent anything."""
+        for link in self.links:
+            connection = link.connection
+            if connection is not None and connection.protocol.peer is not None:
+                yield connection
 
     def ask_for(self, nodes: list[str]) -> None:
         """Have every link ask for heartbeats of these nodes, which are missed."""
         if nodes:
-            for link in self.links:
-                if link.connection is not None:
-                    link.connection.protocol.graft(nodes)
-            self.gossip()
+            for connection in self._connections():
+                connection.protocol.graft(nodes)
+                if connection.protocol.is_pressed:
+                    connection.wake()
+
+    def make_detours(self, lost: Connection) -> None:
+        """Ask all peers for the nodes that were heard of by a connection that has ended."""
+        orphans = [node for node, way in self._ways.items() if way is lost]
+        for node in orphans:
+            del self._ways[node]
+        if any(self._connections()):
+            self.ask_for(self.replica.leases.miss(orphans))
 
     async def relay(self) -> None:
         """Have the links carry what has waited for long enough, again and again, until cancelled.
@@ -125,8 +156,15 @@ class Exchange:
         """
         while True:
             with trio.CancelScope() as self._holding_back:
+                # What was sent meanwhile, for whatever reason, has taken along what waited there.
+                self._holding_back.deadline = min(
+                    (connection.hold_until for connection in self._connections()), default=math.inf
+                )
                 await trio.sleep_forever()
-            self.gossip()
+            now = trio.current_time()
+            for connection in self._connections():
+                if connection.hold_until <= now:
+                    connection.wake()
 
     def learn_address(self, host: str) -> None:
         """Take note of an address of this host, if it is a better one than is known.

@@ -30,7 +30,7 @@ __all__ = ["LeaseTable", "Turn"]
 
 _BEARERS = 256
 """How many nodes of one name are rivals for it at a time."""
-_SHARE = 2
+_SHARE = 1.5
 """Each relay takes one in so many parts of the patience that is left."""
 _OVERDUE = 3
 """Once no more than one in so many parts of a lease is left, the heartbeat after it is overdue."""
@@ -100,30 +100,42 @@ class LeaseTable:
         """Enter the lease of the node itself, which never lapses while it runs."""
         self._hold(_Held(lease, math.inf))
 
-    def grant(self, *leases: Lease) -> float:
+    def grant(self, *leases: Lease) -> dict[str, float]:
         """Take leases that were heard of, those that are newer than the ones held.
 
-        Returns for how many seconds a relay may hold back what was new; infinity if nothing was.
+        Returns the nodes of which they were, and for how many seconds a relay may hold them back.
         """
-        now, patience = self._now(), math.inf
+        now, longest = self._now(), self._longest
+        taken: dict[str, float] = {}
         for lease in leases:
-            held = self._held.get(lease.node)
-            newest = self._forgotten if held is None else held.lease.time
-            if lease.time <= newest or (held is not None and held.deadline == math.inf):
+            node, time, remaining, born, name, patience = lease
+            held = self._held.get(node)
+            if held is None:
+                if time <= self._forgotten:
+                    continue
+            elif time <= held.lease[1] or held.deadline == math.inf:
                 continue
-            # What was overdue here is so elsewhere as well.
-            overdue = held is not None and held.missed
+            lifetime = remaining / 1000
+            deadline = now + (min(longest, lifetime))
             # Nobody spares more than half of what is left.
-            patience = min(patience, 0 if overdue else min(lease.patience, lease.remaining // 2))
-            deadline = now + min(lease.remaining / 1000, self._longest)
-            if held is not None and self._is_more_of(held.lease, lease):
+            spared = min(remaining // 2, patience)
+            if held is not None and held.missed:
+                # What was overdue here is so elsewhere as well.
+                spared = 0
+            taken[node] = spared / (1000 * _SHARE)
+            if (
+                held is not None
+                and node in self._believed
+                and (held.lease[3], held.lease[4]) == (born, name)
+            ):
+                # It only goes on with one that is believed, and so turns nobody.
                 held.lease, held.deadline, held.missed = lease, deadline, False
             else:
                 held = _Held(lease, deadline)
                 self._hold(held)
             if deadline < held.queued:
                 self._queue(held)
-        return patience / 1000 / _SHARE
+        return taken
 
     def remaining(self, node: str, now: float | None = None) -> Lease | None:
         """Return a node's lease with what is left of it, if only 0, or None where none is held.
@@ -134,10 +146,12 @@ class LeaseTable:
         held = self._held.get(node)
         if held is None or held.deadline == math.inf:
             return None
-        node, time, _, born, name, patience = held.lease
-        left = max(0.0, held.deadline - (self._now() if now is None else now))
-        rest = patience - patience // _SHARE
-        return Lease(node, time, int(left * 1000), born, name, rest)
+        node, time, granted, born, name, patience = held.lease
+        left = int((held.deadline - (self._now() if now is None else now)) * 1000)
+        left = max(left, 0)
+        # What it has waited here is off both; and it may have been granted more than is believed.
+        rest = patience + left - granted
+        return tuple.__new__(Lease, (node, time, left, born, name, max(rest, 0)))
 
     def next_deadline(self) -> float:
         """Return the waking time at which the next lease lapses, or infinity."""
@@ -249,10 +263,6 @@ class LeaseTable:
         name = self._held[node].lease.name
         if name is not None:
             self._contested[name] = None
-
-    def _is_more_of(self, held: Lease, lease: Lease) -> bool:
-        """Tell whether a lease only goes on with one that is believed, and so turns nobody."""
-        return lease.node in self._believed and (held.born, held.name) == (lease.born, lease.name)
 
     def _queue(self, held: _Held) -> None:
         held.queued = held.deadline

@@ -226,6 +226,7 @@ class SupervisedLink(Link):
             finally:
                 self._connection = None
                 self._past += connection.traffic
+                self._hub.make_detours(connection)
                 self._lost(end)
         finally:
             await trio.aclose_forcefully(stream)

@@ -60,7 +60,7 @@ class GossipPacker:
         key = _short(entry.key, node)
         cost = 1 + 9 + 9 + 5 if isinstance(key, int) else 1 + 5 + _bytes_of(key) + 9 + 5
         if not isinstance(record, Record):
-            if fits := self._take(cost, node):
+            if fits := self._take_node(cost, node):
                 self._frees.append((key, time - self._base, self._nodes[node]))
             return fits
         if held and record.since and isinstance(key, int):
@@ -90,7 +90,7 @@ class GossipPacker:
         if (last[0], last[1], last[3] + last[4]) != stands:
             return self.add_renewals(renewal)
         # It costs no bytes, but it counts: a small message must not grow into a large one.
-        if fits := self._take(0, node):
+        if fits := self._take_node(0, node):
             last[2] = max(last[2], since - self._base)
             last[4] += 1
         return fits
@@ -98,7 +98,7 @@ class GossipPacker:
     def add_renewals(self, renewal: Renewal) -> bool:
         """Add what was renewed at once, each entry of it as a row; False where it does not fit."""
         node, time, since, first, length = renewal
-        if fits := self._take(1 + 5 + 9 + 9 + 9 + 5, node, rows=length):
+        if fits := self._take_node(1 + 5 + 9 + 9 + 9 + 5, node, length):
             base = self._base
             self._renewals.append([self._nodes[node], time - base, since - base, first, length])
         return fits
@@ -108,7 +108,7 @@ class GossipPacker:
         cost, rows = 1 + 5 + 9 + 9, 1
         if lease is not None:
             cost, rows = cost + _cost_of(lease), 2
-        if fits := self._take(cost, node, rows=rows):
+        if fits := self._take_node(cost, node, rows):
             base, index = self._base, self._nodes[node]
             self._marks.append((index, since - base, until - base))
             if lease is not None:
@@ -117,7 +117,7 @@ class GossipPacker:
 
     def add_lease(self, lease: Lease) -> bool:
         """Add a lease; False where it does not fit."""
-        if fits := self._take(_cost_of(lease), lease.node):
+        if fits := self._take_node(_cost_of(lease), lease.node):
             self._append(lease, self._nodes[lease.node])
         return fits
 
@@ -131,30 +131,21 @@ class GossipPacker:
 
     def add_prune(self, node: str) -> bool:
         """Add a node whose heartbeats are to be spared; False where it does not fit."""
-        if fits := self._take(5, node):
+        if fits := self._take_node(5, node):
             self._prunes.append(self._nodes[node])
         return fits
 
     def add_graft(self, node: str) -> bool:
         """Add a node whose heartbeats are missed; False where it does not fit."""
-        if fits := self._take(5, node):
+        if fits := self._take_node(5, node):
             self._grafts.append(self._nodes[node])
         return fits
 
-    def _take(
-        self,
-        cost: int,
-        node: str,
-        role: str | None = None,
-        address: str | None = None,
-        *,
-        rows: int = 1,
-    ) -> bool:
+    def _take(self, cost: int, node: str, role: str, address: str | None) -> bool:
         """Count a row and the words that it refers to, and enter new ones in their tables.
 
         False where that is too much, and then nothing is counted and entered.
         """
-        # Heartbeats, which are most of what is sent, bring nodes alone.
         new_node = None if node in self._nodes else node
         new_role = None if role in self._roles else role
         new_address = None if address in self._addresses else address
@@ -164,7 +155,7 @@ class GossipPacker:
             cost += 5 + _bytes_of(new_role)
         if new_address is not None:
             cost += 5 + _bytes_of(new_address)
-        if self._size + cost > self._limit or self._rows + rows > MAX_ROWS:
+        if self._size + cost > self._limit or self._rows == MAX_ROWS:
             return False
         if new_node is not None:
             self._nodes[new_node] = len(self._nodes)
@@ -172,6 +163,19 @@ class GossipPacker:
             self._roles[new_role] = len(self._roles)
         if new_address is not None:
             self._addresses[new_address] = len(self._addresses)
+        self._size += cost
+        self._rows += 1
+        return True
+
+    def _take_node(self, cost: int, node: str, rows: int = 1) -> bool:
+        """Count what refers to a node alone, as `_take` does, in half of its time."""
+        new = node not in self._nodes
+        if new:
+            cost += 5 + _bytes_of(node)
+        if self._size + cost > self._limit or self._rows + rows > MAX_ROWS:
+            return False
+        if new:
+            self._nodes[node] = len(self._nodes)
         self._size += cost
         self._rows += rows
         return True

@@ -28,18 +28,18 @@ docs/protocol.md tells the whole of it, with what can and what cannot be promise
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 
 import attrs
 
-from .crdt import Moved, from_milliseconds, to_milliseconds
+from .crdt import Entry, Moved, from_milliseconds, to_milliseconds
 from .errors import LinkError, LinkRefused, ManifestError
 from .frames import HEADER_BYTES, FrameReader, frame
 from .messages import Bye, Gossip, Hello, Message, Synced
 from .packing import GossipPacker
+from .records import Record
 from .refusals import Refusal
 from .renewals import holds_value
 from .replica import Replica
@@ -97,6 +97,10 @@ class LinkProtocol:
         self._cursor = 0
         # Up to where contexts have been sent; behind the cursor only within one walk.
         self._marked = 0
+        # Up to where entries have been looked at, and whether one of them is to go out at once.
+        self._looked = 0
+        self._urgent = False
+        self._patient = False
         # What the peer has reflected, as far as this side knows.
         self._known: dict[str, int] = {}
         # Up to where the peer has collected, as far as this side knows, or will by what it sent.
@@ -113,7 +117,10 @@ class LinkProtocol:
         self._asked: list[str] = []
         self._peer_node = ""
         self._keepalive = False
-        self._within = math.inf
+        # The horizon under which nothing is remembered any more.
+        self._swept = 0
+        self._within: dict[str, float] = {}
+        self._brought = False
         self._said_synced = False
         self._said_bye = False
         self.peer: Hello | None = None
@@ -180,9 +187,9 @@ class LinkProtocol:
                 )
 
     def _join(self, gossip: Gossip) -> None:
-        beats = self._heartbeats(gossip)
         joined = self._replica.accept(gossip)
-        self._within = min(self._within, joined.within)
+        self._within.update(joined.within)
+        self._brought = self._brought or joined.entries > 0
         self.traffic.entries_received += joined.entries
         self.traffic.entries_redundant += gossip.count - joined.entries
         self._collected = max(self._collected, gossip.delta.horizon)
@@ -195,27 +202,25 @@ class LinkProtocol:
         for node, time in gossip.delta.until.items():
             if time > known.get(node, 0):
                 known[node] = time
-        self._shape_tree(gossip, beats)
+        self._shape_tree(gossip, joined.within)
 
-    def _heartbeats(self, gossip: Gossip) -> dict[str, bool]:
-        """Return of whom a message brings heartbeats and no writes, and whether they are new."""
-        delta, here = gossip.delta, self._replica.map
-        reflected, latest, since = here.reflected, here.latest, delta.since
-        wrote = {entry.stamp.node for entry in delta.entries}
+    def _shape_tree(self, gossip: Gossip, moved: Collection[str]) -> None:
+        """Take note of whose heartbeats are to pass here, and of whose need not.
+
+        `moved` are the nodes of which something new has come.
+        """
+        latest, since = self._replica.map.latest, gossip.delta.since
+        wrote = {entry.stamp.node for entry in gossip.delta.entries}
         wrote.update(renewal.node for renewal in gossip.renewals)
-        return {
-            node: time > reflected(node)
-            for node, time in delta.until.items()
-            if latest.get(node, 0) <= since.get(node, 0) and node not in wrote
-        }
-
-    def _shape_tree(self, gossip: Gossip, beats: dict[str, bool]) -> None:
-        """Take note of whose heartbeats are to pass here, and of whose need not."""
-        for node, new in beats.items():
+        for node in gossip.delta.until:
+            # With writes among them it is no heartbeat, nor where there are some beyond it.
+            if node in wrote or latest.get(node, 0) > since.get(node, 0):
+                continue
+            if node in moved:
+                if node in self._pruned:
+                    self.graft((node,))
             # What keeps a link alive is never spared: the heartbeats of its two ends.
-            if new and node in self._pruned:
-                self.graft((node,))
-            elif not new and node != self._peer_node and self._replica.leases.expects(node):
+            elif node != self._peer_node and self._replica.leases.expects(node):
                 # Where it was pruned, the peer does not know: a graft has crossed the prune.
                 self._prune(node)
                 self._prunes[node] = None
@@ -233,7 +238,6 @@ class LinkProtocol:
             # Of a node that nobody has heard of there is nothing to send, nor to remember.
             if node in self._replica.map.nodes:
                 self._missed[node] = None
-                self._within = 0.0
                 if self._replica.map.reflected(node) <= self._known.get(node, 0):
                     self._asked.append(node)
 
@@ -260,13 +264,26 @@ class LinkProtocol:
         asked, self._asked = self._asked, []
         return asked
 
-    def take_within(self) -> float:
-        """Return within how many seconds other peers are to be told of what has arrived.
+    def take_news(self) -> tuple[bool, Mapping[str, float]]:
+        """Return what other peers are to be told of what has arrived since the last call.
 
-        Infinity where nothing new has since the last call, and 0 for what waits for nobody.
+        Whether it has brought writes, which are to go on at once; and the nodes whose contexts have
+        moved, with the seconds within which they are to be told of each.
         """
-        within, self._within = self._within, math.inf
-        return within
+        news = self._brought, self._within
+        self._brought, self._within = False, {}
+        return news
+
+    def may_wait(self, within: Mapping[str, float], least: float) -> float:
+        """Return within how many seconds this peer is to be told that contexts have moved.
+
+        `least` where it knows, or hears it elsewhere, or where that is sooner.
+        """
+        known, pruned, reflected = self._known, self._pruned, self._replica.map.reflected
+        for node, seconds in within.items():
+            if seconds < least and node not in pruned and reflected(node) > known.get(node, 0):
+                least = seconds
+        return least
 
     def _check(self, hello: Hello) -> None:
         """Refuse a peer that this side cannot share a registry with."""
@@ -350,29 +367,66 @@ class LinkProtocol:
     def keep_alive(self) -> None:
         """Let the next gossip go out even if it is empty, so that the peer hears something."""
         self._keepalive = True
-        horizon = self._replica.map.horizon
-        if any(time <= horizon for time in self._known.values()):
-            self._known = {node: time for node, time in self._known.items() if time > horizon}
+        horizon, nodes = self._replica.map.horizon, self._replica.map.nodes
+        if horizon == self._swept:
+            return
+        self._swept = horizon
+        self._known = {node: time for node, time in self._known.items() if time > horizon}
         # Not what it knows: that goes stale here, and at another moment than at the other end.
-        if any(node not in self._replica.map.nodes for node in self._pruned):
-            nodes = self._replica.map.nodes
-            self._pruned = {node: None for node in self._pruned if node in nodes}
+        self._pruned = {node: None for node in self._pruned if node in nodes}
+
+    @property
+    def is_pressed(self) -> bool:
+        """Whether something is to be sent at once, rather than with whatever goes out next.
+
+        What waits are contexts, and writes of those whose heartbeats this connection is spared.
+        """
+        said = self._queued or self._keepalive or self._missed or self._grafts
+        return bool(said) or self._urgent or self._find_urgent()
 
     @property
     def has_news(self) -> bool:
-        """Whether `bytes_to_send` would return something, as far as that can be told at no cost.
+        """Whether there is something to send but what another connection carries as well.
 
         Contexts that the peer has already are passed over, and need not be looked at again.
         """
-        if self._queued or self._keepalive or self._missed or self._grafts:
+        if self.is_pressed:
             return True
-        if any(self._replica.map.journal(self._cursor)):
-            return True
-        if lacking := self._lacking():
+        lacking = self._lacking()
+        if any(node not in self._pruned for _, node, _ in lacking):
             self._marked = lacking[0].position - 1
             return True
-        self._pass_over()
+        if not lacking and not self._patient:
+            self._pass_over()
         return not self._said_synced
+
+    def _find_urgent(self) -> bool:
+        """Look for an entry that is to go out at once, each of them once."""
+        for position, entry in self._replica.map.journal(max(self._looked, self._cursor)):
+            self._looked = position
+            if self._is_news(position, entry):
+                if entry.stamp.node not in self._pruned:
+                    self._urgent = True
+                    break
+                self._patient = True
+        return self._urgent
+
+    def _is_news(self, position: int, entry: Entry[str, Record]) -> bool:
+        """Tell whether the peer neither sent an entry here nor has it, as far as that is known."""
+        if self._is_covered(entry):
+            return False
+        for first, last in reversed(self._theirs):
+            if position > last:
+                return True
+            if position > first:
+                return False
+        return True
+
+    def _is_covered(self, entry: Entry[str, Record]) -> bool:
+        # Its own writes it has reflected, however far they came round a ring. Its own marks are
+        # sent all the same: by them it learns that another process uses its id.
+        time, node = entry.stamp
+        return node == self._peer_node or time <= self._known.get(node, 0)
 
     @property
     def flushed(self) -> bool:
@@ -425,7 +479,7 @@ class LinkProtocol:
         if told and self._marked == replica.map.position:
             return self._synced()
         packer = self._packer(peer)
-        if not self._pack_entries(packer, peer):
+        if not self._pack_entries(packer):
             return frame(packer.payload(horizon=0))
         self._pack_marks(packer)
         data = b""
@@ -447,7 +501,7 @@ class LinkProtocol:
         limit = max(limit, limits.record_bytes + 512) - HEADER_BYTES
         return GossipPacker(limit, base=self._replica.clock.now())
 
-    def _pack_entries(self, packer: GossipPacker, peer: Hello) -> bool:
+    def _pack_entries(self, packer: GossipPacker) -> bool:
         """Pack what lies behind the cursor; False where the rest does not fit."""
         retention = int(self._replica.options.retention * 1000)
         # What it told may be old, and it collects without a word.
@@ -457,18 +511,15 @@ class LinkProtocol:
             while self._theirs and self._theirs[0][1] < position:
                 self._theirs.popleft()
             arrived_here = bool(self._theirs) and self._theirs[0][0] < position
-            time, node = entry.stamp
-            # Its own writes it has reflected, however far they came round a ring. Its own marks are
-            # sent all the same: by them it learns that another process uses its id.
-            known = self._known.get(node, 0)
-            covered = node == peer.node or time <= known
-            if not arrived_here and not covered:
+            if not arrived_here and not self._is_covered(entry):
+                known = self._known.get(entry.stamp.node, 0)
                 held = holds_value(entry, known, collected, retention)
                 if not packer.add_entry(entry, held=held):
                     return False
                 self.traffic.entries_sent += 1
             self._cursor = position
         self._cursor = self._replica.map.position
+        self._urgent = self._patient = False
         return True
 
     def _pack_marks(self, packer: GossipPacker) -> None:
@@ -508,12 +559,13 @@ class LinkProtocol:
         heartbeats alone, not writes.
         """
         known, pruned, latest = self._known, self._pruned, self._replica.map.latest
-        return [
-            move
-            for move in self._replica.map.moved(self._marked)
-            if move[2] > (have := known.get(move[1], 0))
-            and (move[1] not in pruned or latest.get(move[1], 0) > have)
-        ]
+        lacking: list[Moved] = []
+        for move in self._replica.map.moved(self._marked):
+            _, node, time = move
+            have = known.get(node, 0)
+            if time > have and (node not in pruned or latest.get(node, 0) > have):
+                lacking.append(move)
+        return lacking
 
 
 def _time(milliseconds: int) -> str:

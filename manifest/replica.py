@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import attrs
 
@@ -63,8 +63,9 @@ class Joined:
     """Journal position after: those in between came from this message."""
     entries: int
     """How many entries changed something."""
-    within: float
-    """Seconds within which other peers are to be told; infinity where nothing is new."""
+    within: Mapping[str, float]
+    """The nodes whose contexts have moved, and within how many seconds other peers are to be told
+    of that; of the entries they are to be told at once."""
 
 
 class Replica:
@@ -184,10 +185,20 @@ class Replica:
             self.leases.forget(self.map.horizon)
         self._believe_again(gossip)
         arrived = sum(change.after is not None for change in changes)
-        # Only heartbeats wait: not what changes a view, nor histories that come without a lease.
-        waits = not changes and not turned and patience < math.inf
-        within = math.inf if last == first else max(patience, _LINGER) if waits else 0.0
-        return Joined(first, last, arrived, within)
+        return Joined(first, last, arrived, self._within(first, patience, turned=turned))
+
+    def _within(
+        self, first: int, patience: Mapping[str, float], *, turned: bool
+    ) -> dict[str, float]:
+        """Return the nodes whose contexts have moved, and within what time to tell others."""
+        moved = self.map.moved(first)
+        if turned:
+            # What turns a view does not wait.
+            return {move.node: 0.0 for move in moved}
+        # Nor do histories that come without a lease.
+        return {
+            node: max(patience[node], _LINGER) if node in patience else 0.0 for _, node, _ in moved
+        }
 
     def digest(self) -> dict[str, int]:
         """Return what to claim to have reflected, in the order in which it moved.
@@ -348,11 +359,11 @@ class Replica:
 
 def _latest(gossip: Gossip) -> int:
     """Return the latest time that a message mentions, its horizon apart."""
-    latest = max(gossip.delta.until.values(), default=0)
-    for entry in gossip.delta.entries:
-        latest = max(latest, entry.stamp.time)
-    for renewal in gossip.renewals:
-        latest = max(latest, renewal.time)
-    for lease in gossip.leases:
-        latest = max(latest, lease.time, lease.born)
-    return latest
+    delta, leases = gossip.delta, gossip.leases
+    return max(
+        max(delta.until.values(), default=0),
+        max([entry.stamp.time for entry in delta.entries], default=0),
+        max([renewal.time for renewal in gossip.renewals], default=0),
+        max([lease.time for lease in leases], default=0),
+        max([lease.born for lease in leases], default=0),
+    )

@@ -13,7 +13,7 @@ from manifest.crdt import Delta, VersionVector
 from manifest.messages import Gossip, Lease
 from manifest.packing import GossipPacker
 from manifest.wire import encode_message
-from tests.wired import Bench, Site, Wire, ring
+from tests.wired import Bench, Site, Wire, record, ring
 
 
 @pytest.fixture
@@ -214,5 +214,91 @@ def test_what_was_asked_for_waits_for_room(bench: Bench, monkeypatch: pytest.Mon
 def test_nobody_is_more_patient_than_half_of_what_is_left(bench: Bench) -> None:
     """Whatever a lease says of patience, it is passed on while it helps."""
     (one,) = bench.open_all(1)
-    lease = Lease("A" * 24, 1, 8_000, patience=2**63 - 1)
-    assert one.replica.leases.grant(lease) == 2.0
+    lease = Lease("A" * 24, 1, 9_000, patience=2**63 - 1)
+    # Two thirds of what may be spared, and that is half of what is left.
+    assert one.replica.leases.grant(lease) == {lease.node: 3.0}
+
+
+def test_a_relay_forwards_the_patience_that_it_has_not_spent(bench: Bench) -> None:
+    """What it waited is off the patience, to the millisecond, and nothing else is."""
+    (one,) = bench.open_all(1)
+    lease = Lease("A" * 24, 1, 9_000, patience=2_000)
+    one.replica.leases.grant(lease)
+    bench.now += 0.5
+    assert one.replica.leases.remaining(lease.node) == lease._replace(
+        remaining=8_500, patience=1_500
+    )
+    tick(bench, 2)
+    assert one.replica.leases.remaining(lease.node) == lease._replace(remaining=6_500, patience=0)
+
+
+def pressed(wire: Wire, site: Site) -> bool:
+    """Tell whether a site has something for a peer that does not wait."""
+    return wire.protocol(site).is_pressed
+
+
+def test_a_write_hurries_along_the_tree_and_waits_beside_it(bench: Bench) -> None:
+    """Where the heartbeats of its writer are pruned it goes with the next message."""
+    (x, b, c, d), wires = two_ways(bench)
+    bench.pass_time(12)
+    key = x.register()
+    for name, relay in (("xb", b), ("xc", c)):
+        assert pressed(wires[name], x)
+        wires[name].send(x)
+        wires[name].deliver(relay)
+        # Who has just said it need not be told.
+        assert not pressed(wires[name], relay)
+    ways = {name: pressed(wires[name], relay) for name, relay in (("bd", b), ("cd", c))}
+    assert sorted(ways.values()) == [False, True]
+    (tree,) = [wires[name] for name, hurries in ways.items() if hurries]
+    (spare,) = [wires[name] for name, hurries in ways.items() if not hurries]
+    tree.carry()
+    assert key in d.replica.view.services
+    # It waits at both ends, and the one that speaks first spares the other one.
+    relay = spare.to(d)
+    assert not spare.protocol(relay).has_news
+    d.heartbeat()
+    spare.carry()
+    assert [len(said.delta.entries) for said in spare.said(d, Gossip)][-1] == 1
+    relay.heartbeat()
+    spare.carry()
+    assert [len(said.delta.entries) for said in spare.said(relay, Gossip)][-1] == 0
+    bench.converge()
+
+
+def test_what_hurries_takes_along_what_waits(bench: Bench) -> None:
+    """One message has both, in the order in which they came."""
+    (x, b, c, d), wires = two_ways(bench)
+    bench.pass_time(12)
+    x.register()
+    for name, relay in (("xb", b), ("xc", c)):
+        wires[name].send(x)
+        wires[name].deliver(relay)
+    (waits,) = [relay for name, relay in (("bd", b), ("cd", c)) if not pressed(wires[name], relay)]
+    wire = wires["bd"] if waits is b else wires["cd"]
+    waits.register()
+    assert pressed(wire, waits)
+    wire.carry()
+    assert [len(said.delta.entries) for said in wire.said(waits, Gossip)][-1] == 2
+    assert not pressed(wire, waits)
+    assert d.replica.map.reflected(x.node) == x.replica.map.reflected(x.node)
+    bench.settle()
+    bench.converge()
+
+
+def test_many_stretches_of_what_came_by_are_told_apart(bench: Bench) -> None:
+    """What lies between two things that a peer has sent is news to it."""
+    one, other = bench.open_all(2)
+    wire = bench.connect(one, other)
+    bench.settle()
+    other.register()
+    wire.send(other)
+    wire.deliver(one)
+    one.replica.write("between", record())
+    other.register()
+    wire.send(other)
+    wire.deliver(one)
+    assert pressed(wire, one)
+    bench.settle()
+    assert not pressed(wire, one)
+    bench.converge()

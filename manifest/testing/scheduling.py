@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import trio
-from trio.testing import MockClock
 
+from .clocks import VirtualClock
 from .pausing import Gatekeeper
 
 __all__ = ["Livelock", "Schedule", "run_scheduled"]
@@ -85,7 +85,7 @@ def run_scheduled(
     failure: BaseException | None = None
     with _drawn_from(seed), _collecting_seldom():
         try:
-            trio.run(within_budget, clock=MockClock(autojump_threshold=0), instruments=[schedule])
+            trio.run(within_budget, clock=VirtualClock(_is_awaited), instruments=[schedule])
         except BaseException as error:  # noqa: ASYNC103, BLE001 - raised again, bare
             failure = _alone(error)
     if schedule.busy is not None:
@@ -100,6 +100,11 @@ def run_scheduled(
             # The exception refers to this frame, so this frame must not refer to it.
             del failure
     return results[0]
+
+
+def _is_awaited() -> bool:
+    """Tell whether a task waits for all others to be blocked: Trio keeps that to itself, too."""
+    return bool(trio._core._run.GLOBAL_RUN_CONTEXT.runner.waiting_for_idle)
 
 
 def _alone(error: BaseException) -> BaseException:

@@ -29,6 +29,7 @@ from manifest.testing import (
     Flow,
     Heal,
     Isolate,
+    Node,
     Pause,
     Plan,
     Restart,
@@ -251,6 +252,63 @@ def test_a_mesh_carries_each_heartbeat_once(seed: int, nodes: int) -> None:
 def test_one_way_is_enough(plan: Plan) -> None:
     """Heartbeats that a link was spared come by it again where those by another stay away."""
     run_plan(Steady, plan)
+
+
+class Immediate(RegistryCluster):
+    """A cluster in which a registration is seen everywhere a moment later, without heartbeats."""
+
+    def __init__(self) -> None:
+        super().__init__(heartbeat_interval=5.0, registration_lifetime=5.0, retention=600.0)
+        self.written_at = 0.0
+
+    def do(self, node: Node[Member], operation: Operation) -> None:
+        """Take note of when it was."""
+        super().do(node, operation)
+        if operation.kind == "register":
+            self.written_at = trio.current_time()
+
+    def check(self, cluster: Cluster[Member]) -> None:
+        """Hold everybody to what everybody has registered."""
+        super().check(cluster)
+        held = {id for member in cluster.states for id in member.held}
+        if trio.current_time() >= self.written_at + 0.2:
+            for member in cluster.states:
+                missing = held - member.manifest.services().keys()
+                assert not missing, f"{member.manifest.id} has yet to hear of {missing}"
+
+
+@st.composite
+def losses(draw: st.DrawFn) -> Plan:
+    """A cluster with cycles that loses a node, once all is settled, and writes go on."""
+    nodes = draw(st.integers(4, 6))
+    lost = draw(st.integers(0, nodes - 1))
+    writers = st.integers(0, nodes - 1).filter(lambda node: node != lost)
+    return Plan(
+        nodes,
+        (
+            *(Step(0.1, Do(node, Operation("register"))) for node in range(nodes)),
+            *(Step(5.0, Do(draw(writers), Operation("register"))) for _ in range(4)),
+            Step(draw(st.integers(0, 50)) / 10, Do(draw(writers), Operation("look"))),
+            Step(0.0, Crash(lost)),
+            *(
+                step
+                for _ in range(4)
+                for step in (
+                    Step(0.3, Do(draw(writers), Operation("register"))),
+                    Step(0.25, Do(draw(writers), Operation("look"))),
+                )
+            ),
+        ),
+        draw(st.integers(0, 2**32 - 1)),
+        draw(st.sampled_from(["ring", "mesh"])),
+    )
+
+
+@given(losses())
+@times(30)
+def test_writes_wait_for_no_heartbeat(plan: Plan) -> None:
+    """Whoever a writer reaches hears of it at once, also where a way has just been lost."""
+    run_plan(Immediate, plan)
 
 
 class Lasting(RegistryCluster):

@@ -71,6 +71,7 @@ leases = st.builds(
     remaining=st.sampled_from([0, 1_000, 2_000, 5_000, 30_000]),
     born=st.integers(0, 2),
     name=st.sampled_from([None, "db", "web"]),
+    patience=st.sampled_from([0, 500, 4_000]),
 )
 steps = st.one_of(
     st.tuples(st.just("grant"), leases),
@@ -105,7 +106,8 @@ def test_the_table_agrees_with_a_naive_one(history: list[Any], name: str | None)
                 assert (left is None) == (held is None)
                 if left is not None and held is not None:
                     ms = max(0, int((held[1] - naive.now) * 1_000))
-                    rest = held[0].patience - held[0].patience // 2
+                    # What is longer than allowed has waited for as long as it is cut.
+                    rest = max(0, held[0].patience - (held[0].remaining - ms))
                     assert left == held[0]._replace(remaining=ms, patience=rest)
                     table.grant(left)
             case "forget", horizon:
