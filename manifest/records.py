@@ -25,7 +25,7 @@ import semver
 
 from .codec import EMPTY_DATA, JSON, decoder
 from .crdt import Entry, Stamp, to_milliseconds
-from .versions import parse_version
+from .versions import Precedence, parse_version, precedence
 
 __all__ = [
     "MAX_ID_BYTES",
@@ -45,6 +45,7 @@ __all__ = [
     "key_of",
     "owner_of",
     "parse_role",
+    "precedence_of",
     "service_of",
     "split_role",
     "valid_node_id",
@@ -73,7 +74,7 @@ between versions of Python, and what one replica accepts all must.
 _unpack: Callable[[bytes], dict[str, JSON]] = decoder(dict[str, Any], "data")
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)  # there are as many as services
 class Record:
     """The value of an entry: what its owner said of the service."""
 
@@ -86,11 +87,14 @@ class Record:
 
     def size(self, key: str) -> int:
         """Return what this record costs under `key`, in bytes, for comparison with a limit."""
-        address = self.address or ""
-        return len(key.encode()) + len(self.role.encode()) + len(address.encode()) + len(self.data)
+        words = key, self.role, self.address or ""
+        # Nearly all of them are ASCII, which is known without looking.
+        return len(self.data) + sum(
+            [len(word) if word.isascii() else len(word.encode()) for word in words]
+        )
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, weakref_slot=False)
 class Service:
     """A service as the registry shows it.
 
@@ -104,8 +108,7 @@ class Service:
     port: int | None
     owner: str
     """Id of the manifest that registered it."""
-    timestamp: int = attrs.field(eq=False)
-    """When its owner last wrote it, in milliseconds since 1970."""
+    _time: int = attrs.field(eq=False, alias="time")
     persistent: bool
     """Whether it outlives its owner."""
     _packed: bytes = attrs.field(alias="packed")
@@ -123,16 +126,23 @@ class Service:
     @classmethod
     def of(cls, key: str, stamp: Stamp, record: Record) -> Service:
         """Return the service that an entry stands for."""
+        time, node = stamp
+        persistent = key[0] == _PERSISTENT
         return cls(
-            id_of(key),
+            key[1:] if persistent else key,
             record.role,
             record.address,
             record.port,
-            stamp.node,
-            to_milliseconds(stamp.time),
-            key[0] == _PERSISTENT,
+            node,
+            time,
+            persistent,
             record.data,
         )
+
+    @property
+    def timestamp(self) -> int:
+        """When its owner last wrote it, in milliseconds since 1970."""
+        return to_milliseconds(self._time)
 
     @property
     def name(self) -> str:
@@ -181,6 +191,12 @@ def _parse_role(role: str) -> tuple[str, semver.Version | None]:
     if len(role.encode()) > _MAX_ROLE_BYTES:
         raise ValueError(f"a role has at most {_MAX_ROLE_BYTES} bytes, got {len(role.encode())}")
     return name, parse_version(version) if separator else None
+
+
+@lru_cache(maxsize=4096)
+def precedence_of(role: str) -> Precedence:
+    """Return a key that sorts roles by the semver precedence of their versions."""
+    return precedence(_parse_role(role)[1])
 
 
 def split_role(text: str) -> tuple[str, str, str]:

@@ -115,10 +115,11 @@ class Registrations:
         while True:
             self._ids += 1
             id = f"{self._replica.node}.{self._ids}"
-            keys = self._keys_of(id)
-            entries = [self._replica.map.entry(key) for key in keys]
-            if not any(entries) and not any(key in self._waiting for key in keys):
+            if not any(map(self._is_used, (id, key_of(id, persistent=True)))):
                 return id
+
+    def _is_used(self, key: str) -> bool:
+        return self._replica.map.entry(key) is not None or key in self._waiting
 
     def _in_waiting(self, key: str) -> Service:
         """Return what waits under a key as it would be if it were registered now."""

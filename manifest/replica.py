@@ -35,7 +35,7 @@ from .events import Displaced, Event, FreeReason
 from .leases import LeaseTable
 from .messages import Gossip, Lease
 from .options import Options
-from .records import Record, Service, is_persistent
+from .records import Record, Service, id_of, is_persistent
 from .refusals import Refusal
 from .renewals import expand, renewed
 from .timekeeping import PhysicalClock, WakingClock
@@ -113,6 +113,13 @@ class Replica:
             record = attrs.evolve(record, since=0)
         entry = Entry(key, Stamp(self.clock.tick(), self.node), record)
         self._apply(self._put(entry))
+        shown = self.view.services.get(id_of(key))
+        # It is shown, unless this node is not believed: no stamp is later than that of this write.
+        if shown is not None and (shown.owner, shown.persistent) == (
+            self.node,
+            is_persistent(key),
+        ):
+            return shown
         return Service.of(key, entry.stamp, record)
 
     def holds(self, key: str) -> bool:

@@ -18,8 +18,7 @@ from .crdt import Entry, LWWMap
 from .events import Event, Freed, FreeReason, Registered, Updated
 from .query import Query
 from .ranges import Range
-from .records import Record, Service, id_of, is_persistent, key_of, service_of
-from .versions import Precedence, precedence
+from .records import Record, Service, id_of, is_persistent, key_of, precedence_of, service_of
 
 __all__ = ["View"]
 
@@ -44,12 +43,12 @@ class View:
         self._emit = emit
         self._services: dict[str, Service] = {}
         self._by_name: dict[str, dict[str, Service]] = {}
-        self._by_port: dict[int, dict[str, Service]] = {}
+        # Made when somebody first asks for a port, which few do, and most ports have one service.
+        self._by_port: dict[int, dict[str, Service]] | None = None
         # Services of a name with the newest version first, until one comes, goes or changes role.
         self._sorted: dict[str, dict[str, Service]] = {}
         # Of these, those within the ranges that were asked for, until then as well.
         self._ranged: dict[str, dict[tuple[Range, ...], dict[str, Service]]] = {}
-        self._versions: dict[str, Precedence] = {}
         # Live leased keys per owner, visible or not: what a turn of its lease concerns.
         self._leased: dict[str, dict[str, None]] = {}
 
@@ -60,6 +59,10 @@ class View:
 
     def at_port(self, port: int) -> Iterable[Service]:
         """Return the visible services with a port."""
+        if self._by_port is None:
+            self._by_port = {}
+            for service in self._services.values():
+                self._index_port(self._by_port, service)
         return self._by_port.get(port, {}).values()
 
     def select(self, query: Query) -> dict[str, Service]:
@@ -99,11 +102,10 @@ class View:
         if ranges not in known:
             if len(known) == _RANGES:
                 del known[next(iter(known))]
-            versions = self._versions
             known[ranges] = {
                 id: service
                 for id, service in found.items()
-                if all(wanted.covers(versions[id]) for wanted in ranges)
+                if all(wanted.covers(precedence_of(service.role)) for wanted in ranges)
             }
         return known[ranges]
 
@@ -115,7 +117,7 @@ class View:
     def _newest_first(self, services: Iterable[Service]) -> dict[str, Service]:
         chosen = {service.id: service for service in services}
         ids = sorted(chosen)
-        ids.sort(key=self._versions.__getitem__, reverse=True)
+        ids.sort(key=lambda id: precedence_of(chosen[id].role), reverse=True)
         return {id: chosen[id] for id in ids}
 
     # Changes
@@ -124,9 +126,10 @@ class View:
         self, key: str, before: Entry[str, Record] | None, after: Entry[str, Record] | None
     ) -> None:
         """Show what a key's entry means now; `before` is the entry as of the last refresh."""
-        if not is_persistent(key):
+        persistent = is_persistent(key)
+        if not persistent:
             self._index_lease(key, _holder(before), _holder(after))
-        self._show(id_of(key), FreeReason.EXPIRED)
+        self._show(id_of(key) if persistent else key, FreeReason.EXPIRED)
 
     def turn(self, node: str, reason: FreeReason) -> None:
         """Show or hide the services of a node whose lease has turned; `reason` is why they go."""
@@ -149,7 +152,7 @@ class View:
         kept = self._entries.entry(key_of(id, persistent=True))
         if kept is not None and kept.is_tombstone:
             kept = None
-        if leased is None or (kept is not None and kept.stamp > leased.stamp):
+        if kept is not None and (leased is None or kept.stamp > leased.stamp):
             leased = kept
         return None if leased is None else service_of(leased)
 
@@ -180,19 +183,25 @@ class View:
         return FreeReason.REPLACED
 
     def _add(self, service: Service) -> None:
-        name = service.name
-        self._services[service.id] = service
-        self._versions[service.id] = precedence(service.version)
-        self._by_name.setdefault(name, {})[service.id] = service
-        if service.port is not None:
-            self._by_port.setdefault(service.port, {})[service.id] = service
+        id, name = service.id, service.name
+        self._services[id] = service
+        named = self._by_name.get(name)
+        if named is None:
+            named = self._by_name[name] = {}
+        named[id] = service
+        if self._by_port is not None:
+            self._index_port(self._by_port, service)
         self._forget_order(name)
+
+    def _index_port(self, ports: dict[int, dict[str, Service]], service: Service) -> None:
+        if service.port is not None:
+            ports.setdefault(service.port, {})[service.id] = service
 
     def _remove(self, service: Service) -> None:
         name = service.name
-        del self._services[service.id], self._versions[service.id]
+        del self._services[service.id]
         _discard(self._by_name, name, service.id)
-        if service.port is not None:
+        if service.port is not None and self._by_port is not None:
             _discard(self._by_port, service.port, service.id)
         self._forget_order(name)
 
@@ -203,7 +212,7 @@ class View:
             return
         id, name = after.id, after.name
         self._services[id] = self._by_name[name][id] = after
-        if after.port is not None:
+        if after.port is not None and self._by_port is not None:
             self._by_port[after.port][id] = after
         if name in self._sorted:
             self._sorted[name][id] = after

@@ -262,6 +262,8 @@ def test_who_lacked_a_value_is_sent_all_in_full_by_the_next_link(bench: Bench) -
     wire = bench.connect(one, other)
     bench.settle()
     assert isinstance(wire.failure(other), ManifestError)
+    other.replica.accept(Gossip(Delta()))
+    assert one.node not in other.replica.digest()
     bench.cut(wire)
     wire = bench.connect(one, other)
     bench.settle()

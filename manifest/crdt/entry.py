@@ -29,7 +29,7 @@ TOMBSTONE: Final = Tombstone.TOMBSTONE
 _Tombstone: TypeAlias = Literal[Tombstone.TOMBSTONE]
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)  # there are as many as services
 class Entry(Generic[K, V]):
     """One write: the key, when and by whom it was written, and the value or `TOMBSTONE`.
 
@@ -71,7 +71,7 @@ class Delta(Generic[K, V]):
         return bool(self.entries) or not self.until <= self.since
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class Change(Generic[K, V]):
     """What a join or a write did to one key. `None` stands for no entry at all."""
 

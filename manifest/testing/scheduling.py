@@ -104,7 +104,8 @@ def run_scheduled(
 
 def _is_awaited() -> bool:
     """Tell whether a task waits for all others to be blocked: Trio keeps that to itself, too."""
-    return bool(trio._core._run.GLOBAL_RUN_CONTEXT.runner.waiting_for_idle)
+    scheduler: Any = trio._core._run
+    return bool(scheduler.GLOBAL_RUN_CONTEXT.runner.waiting_for_idle)
 
 
 def _alone(error: BaseException) -> BaseException:

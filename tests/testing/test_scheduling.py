@@ -151,3 +151,47 @@ def test_the_garbage_collector_is_left_as_it_was_found() -> None:
     with pytest.raises(ValueError, match="as planned"):
         run_scheduled(fail, seed=1)
     assert gc.get_threshold() == before
+
+
+def test_who_waits_for_all_to_be_blocked_comes_before_time_goes_on() -> None:
+    """As on Trio's own virtual clock: nobody has slept by then."""
+
+    async def run(schedule: Schedule) -> list[float]:
+        times: list[float] = []
+
+        async def sleep() -> None:
+            await trio.sleep(1)
+            times.append(trio.current_time())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sleep)
+            await trio.testing.wait_all_tasks_blocked()
+            times.append(trio.current_time())
+        return times
+
+    assert run_scheduled(run, seed=1) == [0.0, 1.0]
+
+
+def test_time_stands_still_while_nothing_is_due() -> None:
+    """A thread is waited for in real time, and virtual time does not go on meanwhile."""
+
+    async def run(schedule: Schedule) -> float:
+        await trio.to_thread.run_sync(lambda: None)
+        return trio.current_time()
+
+    assert run_scheduled(run, seed=1) == 0.0
+
+
+def test_a_deadline_that_has_passed_moves_nothing_back() -> None:
+    """Virtual time only ever goes on."""
+
+    async def run(schedule: Schedule) -> list[float]:
+        times: list[float] = []
+        await trio.sleep(2)
+        with trio.CancelScope(deadline=1):
+            times.append(trio.current_time())
+            await trio.sleep_forever()
+        times.append(trio.current_time())
+        return times
+
+    assert run_scheduled(run, seed=1) == [2.0, 2.0]
