@@ -4,6 +4,7 @@
     python -m benchmarks --quick         the same, smaller: only for a look
     python -m benchmarks micro           each hot path
     python -m benchmarks growth          with the number of services and nodes; makes the plot
+    python -m benchmarks retention       renewals and tombstones, by how long is remembered
     python -m benchmarks wire            formats and libraries for the wire
     python -m benchmarks ranges          libraries for npm's version ranges
     python -m benchmarks simulation      how fast clusters are simulated
@@ -18,12 +19,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from . import compare, growth, micro, pages, ranges, simulation, wire
+from . import compare, growth, micro, pages, ranges, retention, simulation, wire
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "compare": compare.main,
     "micro": micro.main,
     "growth": growth.main,
+    "retention": retention.main,
     "wire": wire.main,
     "ranges": ranges.main,
     "simulation": simulation.main,

@@ -37,6 +37,7 @@ class Hand:
     """A node whose time only a benchmark moves."""
 
     now: float = 0.0
+    options: Options = attrs.field(factory=Options)
     replica: Replica = attrs.field(init=False)
     events: int = 0
 
@@ -45,7 +46,7 @@ class Hand:
         node = f"{next(_NUMBERS) * 0x9E3779B97F4A7C15F39CC060 % 2**96:024X}"
         self.replica = Replica(
             node,
-            Options(),
+            self.options,
             PhysicalClock(lambda: int((began + self.now) * 1000), lambda: self.now),
             WakingClock(lambda: self.now, math.inf),
             self._emit,
@@ -76,6 +77,11 @@ class Pair:
     def link(self) -> None:
         """Make the link anew: nothing was said on it yet."""
         self._ends = LinkProtocol(self.one.replica), LinkProtocol(self.other.replica)
+
+    @property
+    def entries_sent(self) -> int:
+        """How many entries have crossed the link since it was made."""
+        return sum(end.traffic.entries_sent for end in self._ends)
 
     def carry(self) -> int:
         """Take to and fro what there is to say until there is no more; return the bytes."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import compare, growth, micro
+from . import compare, growth, micro, retention
 from .tables import fill, marked
 
 __all__ = ["FIGURES", "main", "write"]
@@ -23,6 +23,7 @@ FIGURES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "compare": compare.to_markdown,
     "micro": micro.to_markdown,
     "growth": growth.to_markdown,
+    "retention": retention.to_markdown,
 }
 """How each report reads; it is in a file of that name."""
 PLOT = "growth.png"

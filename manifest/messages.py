@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import attrs
 
-from .codec import Digits, Name, Place, Positive, Reason
+from .codec import Count, Digits, Name, Place, Positive, Reason
 from .crdt import Delta
 from .records import Record
 
-__all__ = ["Bye", "Gossip", "Hello", "Lease", "Message", "Synced", "one_line"]
+__all__ = ["Bye", "Gossip", "Hello", "Lease", "Message", "Renewal", "Synced", "one_line"]
 
 # What ends a line, moves a cursor or turns the direction of text; and lone surrogates.
 _UNRULY = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -63,6 +63,8 @@ class Hello:
     """The address at which the sender sees the receiver."""
     context: dict[Digits, Positive] = attrs.field(factory=dict)
     """The digest: the sender's context, or as much of it as fits; claiming less is always safe."""
+    horizon: Count = 0
+    """Up to where the sender has collected."""
 
 
 @attrs.frozen(kw_only=True)
@@ -98,6 +100,21 @@ class Lease(NamedTuple):
     """Milliseconds for which relays may hold it back, all of them together, to share frames."""
 
 
+class Renewal(NamedTuple):
+    """Entries whose owner only renewed them: the stamp and the keys, for who holds the values.
+
+    The keys are `<node>.<first>` and the numbers that follow, `length` of them in all.
+    """
+
+    node: str
+    time: int
+    """The time of the stamp that all of them bear."""
+    since: int
+    """When that of their values was set which was set last: before `time`."""
+    first: int
+    length: int = 1
+
+
 @attrs.frozen
 class Gossip:
     """A delta of the map, leases that ride along, and whose heartbeats to send where."""
@@ -108,6 +125,13 @@ class Gossip:
     """Nodes whose heartbeats the sender hears from elsewhere: spare it them."""
     grafts: tuple[str, ...] = ()
     """Nodes whose heartbeats the sender misses: send it them again."""
+    renewals: tuple[Renewal, ...] = ()
+    """More entries of the delta, without their values."""
+
+    @property
+    def count(self) -> int:
+        """How many entries it brings, of both kinds."""
+        return len(self.delta.entries) + sum(renewal.length for renewal in self.renewals)
 
 
 Message = Hello | Bye | Synced | Gossip

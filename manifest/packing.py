@@ -13,7 +13,7 @@ from typing import Any
 
 from .codec import MAX_INT, MAX_ROWS, pack
 from .crdt import Entry
-from .messages import Gossip, Lease
+from .messages import Gossip, Lease, Renewal
 from .records import Record
 
 __all__ = ["GossipPacker", "pack_gossip"]
@@ -32,8 +32,8 @@ class GossipPacker:
     def __init__(self, limit: int, *, base: int) -> None:
         self._limit = limit
         self._base = base
-        # The kind, the array, base and horizon, and the headers of nine arrays.
-        self._size = 1 + 1 + 9 + 9 + 9 * 5
+        # The kind, the array, base and horizon, and the headers of ten arrays.
+        self._size = 1 + 1 + 9 + 9 + 10 * 5
         self._rows = 0
         self._nodes: dict[str, int] = {}
         self._roles: dict[str, int] = {}
@@ -45,12 +45,17 @@ class GossipPacker:
         self._leases: list[tuple[Any, ...]] = []
         self._prunes: list[int] = []
         self._grafts: list[int] = []
+        self._renewals: list[list[int]] = []
 
     def __bool__(self) -> bool:
         return self._rows > 0
 
-    def add_entry(self, entry: Entry[str, Record]) -> bool:
-        """Add an entry; False where it does not fit."""
+    def add_entry(self, entry: Entry[str, Record], *, held: bool = False) -> bool:
+        """Add an entry; False where it does not fit.
+
+        `held` says that the reader holds the value, should the entry be a renewal of it: then it
+        goes without, if its id is bound to its owner.
+        """
         (time, node), record = entry.stamp, entry.value
         key = _short(entry.key, node)
         cost = 1 + 9 + 9 + 5 if isinstance(key, int) else 1 + 5 + _bytes_of(key) + 9 + 5
@@ -58,19 +63,44 @@ class GossipPacker:
             if fits := self._take_node(cost, node):
                 self._frees.append((key, time - self._base, self._nodes[node]))
             return fits
-        role, address = record.role, record.address
+        if held and record.since and isinstance(key, int):
+            return self._fold(Renewal(node, time, record.since, key))
+        role, address, since = record.role, record.address, record.since
+        cost += 9 if since else 0
         if fits := self._take(cost + 5 + 5 + 3 + 5 + len(record.data), node, role, address):
-            self._writes.append(
-                (
-                    key,
-                    time - self._base,
-                    self._nodes[node],
-                    self._roles[role],
-                    None if address is None else self._addresses[address],
-                    record.port,
-                    record.data,
-                )
+            row = (
+                key,
+                time - self._base,
+                self._nodes[node],
+                self._roles[role],
+                None if address is None else self._addresses[address],
+                record.port,
+                record.data,
             )
+            self._writes.append((*row, since - self._base) if since else row)
+        return fits
+
+    def _fold(self, renewal: Renewal) -> bool:
+        """Let the last row go on with this renewal, or begin one; False where it does not fit."""
+        node, time, since, number, _ = renewal
+        if not self._renewals or node not in self._nodes:
+            return self.add_renewals(renewal)
+        last = self._renewals[-1]
+        stands = (self._nodes[node], time - self._base, number)
+        if (last[0], last[1], last[3] + last[4]) != stands:
+            return self.add_renewals(renewal)
+        # It costs no bytes, but it counts: a small message must not grow into a large one.
+        if fits := self._take_node(0, node):
+            last[2] = max(last[2], since - self._base)
+            last[4] += 1
+        return fits
+
+    def add_renewals(self, renewal: Renewal) -> bool:
+        """Add what was renewed at once, each entry of it as a row; False where it does not fit."""
+        node, time, since, first, length = renewal
+        if fits := self._take_node(1 + 5 + 9 + 9 + 9 + 5, node, length):
+            base = self._base
+            self._renewals.append([self._nodes[node], time - base, since - base, first, length])
         return fits
 
     def add_mark(self, node: str, since: int, until: int, lease: Lease | None = None) -> bool:
@@ -164,6 +194,7 @@ class GossipPacker:
             self._leases,
             self._prunes,
             self._grafts,
+            self._renewals,
         ]
         while len(rows) > 1 and not rows[-1]:
             rows.pop()
@@ -205,10 +236,10 @@ def pack_gossip(gossip: Gossip) -> bytes:
     fits += [packer.add_lease(lease) for lease in gossip.leases]
     fits += [packer.add_prune(node) for node in gossip.prunes]
     fits += [packer.add_graft(node) for node in gossip.grafts]
+    fits += [packer.add_renewals(renewal) for renewal in gossip.renewals]
     if not all(fits):
-        raise ValueError(
-            f"one message has at most {MAX_ROWS} rows, got {len(fits)}: send it in parts"
-        )
+        rows = len(fits) - len(gossip.renewals) + sum(each.length for each in gossip.renewals)
+        raise ValueError(f"one message has at most {MAX_ROWS} rows, got {rows}: send it in parts")
     return packer.payload(horizon=delta.horizon)
 
 
@@ -217,5 +248,6 @@ def _base_of(gossip: Gossip) -> int:
         *gossip.delta.until.values(),
         *(entry.stamp.time for entry in gossip.delta.entries),
         *(lease.time for lease in gossip.leases),
+        *(renewal.time for renewal in gossip.renewals),
     )
     return max(times, default=1)

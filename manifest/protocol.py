@@ -34,13 +34,14 @@ from datetime import UTC, datetime
 
 import attrs
 
-from .crdt import Entry, Moved, to_milliseconds
+from .crdt import Entry, Moved, from_milliseconds, to_milliseconds
 from .errors import LinkError, LinkRefused, ManifestError
 from .frames import HEADER_BYTES, FrameReader, frame
 from .messages import Bye, Gossip, Hello, Message, Synced
 from .packing import GossipPacker
 from .records import Record
 from .refusals import Refusal
+from .renewals import holds_value
 from .replica import Replica
 from .wire import PROTOCOL, decode_message, encode_message
 
@@ -102,6 +103,8 @@ class LinkProtocol:
         self._patient = False
         # What the peer has reflected, as far as this side knows.
         self._known: dict[str, int] = {}
+        # Up to where the peer has collected, as far as this side knows, or will by what it sent.
+        self._collected = 0
         # Stretches of the journal that this peer's own messages made.
         self._theirs: deque[tuple[int, int]] = deque(maxlen=_STRETCHES)
         # Nodes whose heartbeats this connection is spared, in both directions; and which of them
@@ -165,6 +168,7 @@ class LinkProtocol:
                 self.peer = message
                 self._peer_node = message.node
                 self._known = dict(message.context)
+                self._collected = message.horizon
                 latest = self._replica.map.latest
                 if all(time <= self._known.get(node, 0) for node, time in latest.items()):
                     # It has reflected all that is here, which O(nodes) say rather than O(map).
@@ -187,7 +191,8 @@ class LinkProtocol:
         self._within.update(joined.within)
         self._brought = self._brought or joined.entries > 0
         self.traffic.entries_received += joined.entries
-        self.traffic.entries_redundant += len(gossip.delta.entries) - joined.entries
+        self.traffic.entries_redundant += gossip.count - joined.entries
+        self._collected = max(self._collected, gossip.delta.horizon)
         if joined.last > joined.first:
             # A peer that only talks makes one stretch, however many messages it sends.
             goes_on = self._theirs and self._theirs[-1][1] == joined.first
@@ -206,6 +211,7 @@ class LinkProtocol:
         """
         latest, since = self._replica.map.latest, gossip.delta.since
         wrote = {entry.stamp.node for entry in gossip.delta.entries}
+        wrote.update(renewal.node for renewal in gossip.renewals)
         for node in gossip.delta.until:
             # With writes among them it is no heartbeat, nor where there are some beyond it.
             if node in wrote or latest.get(node, 0) > since.get(node, 0):
@@ -460,10 +466,11 @@ class LinkProtocol:
             name=options.name,
             listening=listening,
             seen=seen,
+            horizon=replica.map.horizon,
         )
         # A digest that names fewer nodes than it could only has the peer send more than it need.
         room = (HELLO_BYTES - len(encode_message(hello))) // 40
-        digest = {mark.node: mark.time for mark in list(replica.map.moved())[-room:]}
+        digest = dict(list(replica.digest().items())[-room:])
         self._say(attrs.evolve(hello, context=digest))
 
     def _gossip(self, peer: Hello) -> bytes:
@@ -479,6 +486,7 @@ class LinkProtocol:
         if packer or self._keepalive:
             self._keepalive = False
             data = frame(packer.payload(horizon=replica.map.horizon))
+            self._collected = max(self._collected, replica.map.horizon)
         return data + self._synced() if self._marked == replica.map.position else data
 
     def _synced(self) -> bytes:
@@ -495,12 +503,18 @@ class LinkProtocol:
 
     def _pack_entries(self, packer: GossipPacker) -> bool:
         """Pack what lies behind the cursor; False where the rest does not fit."""
+        retention = int(self._replica.options.retention * 1000)
+        # What it told may be old, and it collects without a word.
+        due = self._replica.clock.now() - from_milliseconds(retention)
+        collected = max(self._collected, due)
         for position, entry in self._replica.map.journal(self._cursor):
             while self._theirs and self._theirs[0][1] < position:
                 self._theirs.popleft()
             arrived_here = bool(self._theirs) and self._theirs[0][0] < position
             if not arrived_here and not self._is_covered(entry):
-                if not packer.add_entry(entry):
+                known = self._known.get(entry.stamp.node, 0)
+                held = holds_value(entry, known, collected, retention)
+                if not packer.add_entry(entry, held=held):
                     return False
                 self.traffic.entries_sent += 1
             self._cursor = position

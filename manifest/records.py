@@ -82,6 +82,8 @@ class Record:
     address: str | None = None
     port: int | None = None
     data: bytes = EMPTY_DATA
+    since: int = 0
+    """Hybrid time of the write that set all this, or 0: the one whose stamp the entry bears."""
 
     def size(self, key: str) -> int:
         """Return what this record costs under `key`, in bytes, for comparison with a limit."""

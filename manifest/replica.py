@@ -15,12 +15,21 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import attrs
 
 from .bounds import check_arrival
-from .crdt import Change, Entry, HybridClock, LWWMap, Stamp, from_milliseconds, to_milliseconds
+from .crdt import (
+    CausalGap,
+    Change,
+    Entry,
+    HybridClock,
+    LWWMap,
+    Stamp,
+    from_milliseconds,
+    to_milliseconds,
+)
 from .errors import LinkError
 from .events import Displaced, Event, FreeReason
 from .leases import LeaseTable
@@ -28,6 +37,7 @@ from .messages import Gossip, Lease
 from .options import Options
 from .records import Record, Service, id_of, is_persistent
 from .refusals import Refusal
+from .renewals import expand, renewed
 from .timekeeping import PhysicalClock, WakingClock
 from .view import View
 
@@ -37,6 +47,10 @@ _log = logging.getLogger("manifest")
 
 _LINGER = 0.05
 """Seconds for which a heartbeat may wait in any case, to share a frame with others."""
+
+_TOGETHER = 64
+"""How many records may be renewed at once in any case: apart, each would take a frame of its own,
+and together they take a peer about a millisecond."""
 
 
 @attrs.frozen
@@ -79,6 +93,8 @@ class Replica:
         self._skew = int(options.max_clock_skew * 1000)
         # What this node registered and holds, leased keys alone, oldest stamp first.
         self._own: dict[str, Entry[str, Record]] = {}
+        # Nodes of whom a renewal came whose value is not here.
+        self._doubted: dict[str, None] = {}
         self._left = False
         self._renew_from = self._collect_from = -math.inf
         self._pauses = 0.0
@@ -92,6 +108,9 @@ class Replica:
 
     def write(self, key: str, record: Record) -> Service:
         """Register a record under a key at once, and return the service."""
+        if record.since:
+            # It may have been made from one that was renewed, and is set here.
+            record = attrs.evolve(record, since=0)
         entry = Entry(key, Stamp(self.clock.tick(), self.node), record)
         self._apply(self._put(entry))
         shown = self.view.services.get(id_of(key))
@@ -151,18 +170,19 @@ class Replica:
         """Join what a peer sent, or raise and change nothing.
 
         `LinkError` where it claims what cannot be, `LinkRefused` where it is too much; `CausalGap`
-        and `ConflictingStamp` as `LWWMap.join` raises them.
+        and `ConflictingStamp` as `LWWMap.join` raises them, and `CausalGap` for a renewal of what
+        this node does not hold.
         """
         latest = _latest(gossip)
         self._check_times(latest, gossip.delta.horizon)
         self._check_not_mine(gossip)
+        gossip = self._expand(gossip)
         check_arrival(self.options.limits, self.map, self.leases.nodes, gossip)
         first, horizon = self.map.position, self.map.horizon
         changes = self.map.join(gossip.delta)
         last = self.map.position
         self.clock.observe(latest)
-        lapsed = self._notice(changes)
-        renewals = [change for key in lapsed for change in self._renew(key)]
+        renewals = self._renew(self._notice(changes))
         patience = self.leases.grant(*gossip.leases)
         # The view reads the map, where the renewals stand by now, so it shows no gap.
         self._apply((*changes, *renewals))
@@ -170,6 +190,7 @@ class Replica:
         if self.map.horizon > horizon:
             # A peer whose clock is ahead may always be the first to collect.
             self.leases.forget(self.map.horizon)
+        self._believe_again(gossip)
         arrived = sum(change.after is not None for change in changes)
         return Joined(first, last, arrived, self._within(first, patience, turned=turned))
 
@@ -185,6 +206,30 @@ class Replica:
         return {
             node: max(patience[node], _LINGER) if node in patience else 0.0 for _, node, _ in moved
         }
+
+    def digest(self) -> dict[str, int]:
+        """Return what to claim to have reflected, in the order in which it moved.
+
+        Not of whom a value turned out to be missing: a peer leaves none out for who claims nothing.
+        """
+        return {move.node: move.time for move in self.map.moved() if move.node not in self._doubted}
+
+    def _expand(self, gossip: Gossip) -> Gossip:
+        try:
+            return expand(gossip, self.map)
+        except CausalGap:
+            # Whatever the reason is, the next link must not fail for it again.
+            doubted = (renewal.node for renewal in gossip.renewals)
+            nodes = dict.fromkeys((*self._doubted, *doubted))
+            self._doubted = {node: None for node in nodes if node in self.map.nodes}
+            raise
+
+    def _believe_again(self, gossip: Gossip) -> None:
+        since = gossip.delta.since
+        for node in list(self._doubted):
+            # All of its entries have come, in full, to who claimed to have none.
+            if node in gossip.delta.until and not since.get(node, 0):
+                del self._doubted[node]
 
     def _check_times(self, latest: int, horizon: int) -> None:
         """Refuse what lies further ahead than clocks may be apart: all of it, never a part."""
@@ -215,6 +260,9 @@ class Replica:
         for entry in gossip.delta.entries:
             if entry.stamp.node == self.node:
                 claimed = max(claimed, entry.stamp.time)
+        for renewal in gossip.renewals:
+            if renewal.node == self.node:
+                claimed = max(claimed, renewal.time)
         if claimed > mine:
             raise LinkError(
                 f"it brings writes of this node, {self.node}, that this node never made: another "
@@ -267,20 +315,23 @@ class Replica:
         # the last eighth is for the renewal to get there.
         now = to_milliseconds(self.clock.now())
         half, last = now - self._retention // 2, now - self._retention * 5 // 8
-        allowed = math.ceil(len(self._own) * budget * 8000 / self._retention)
+        pace = math.ceil(len(self._own) * budget * 8000 / self._retention)
+        allowed = max(_TOGETHER, pace)
         due: list[str] = []
         for key, entry in self._own.items():
             written = to_milliseconds(entry.stamp.time)
             if written > last and (written > half or len(due) >= allowed):
                 break
             due.append(key)
-        for key in due:
-            self._apply(self._renew(key))
+        self._apply(self._renew(due))
         return bool(due)
 
-    def _renew(self, key: str) -> tuple[Change[str, Record], ...]:
-        entry = attrs.evolve(self._own[key], stamp=Stamp(self.clock.tick(), self.node))
-        return self._put(entry)
+    def _renew(self, keys: Collection[str]) -> tuple[Change[str, Record], ...]:
+        """Write own entries again, all under one stamp, so that links can tell of them as one."""
+        if not keys:
+            return ()
+        stamp = Stamp(self.clock.tick(), self.node)
+        return self._put(*(renewed(self._own[key], stamp, self._retention) for key in keys))
 
     def _collect(self) -> None:
         # Horizons are told to everyone, so there is one for each hundredth of the retention.
@@ -291,11 +342,12 @@ class Replica:
 
     # Bookkeeping
 
-    def _put(self, entry: Entry[str, Record]) -> tuple[Change[str, Record], ...]:
-        if not is_persistent(entry.key):
-            self._own.pop(entry.key, None)
-            self._own[entry.key] = entry
-        return self.map.write(entry)
+    def _put(self, *entries: Entry[str, Record]) -> tuple[Change[str, Record], ...]:
+        for entry in entries:
+            if not is_persistent(entry.key):
+                self._own.pop(entry.key, None)
+                self._own[entry.key] = entry
+        return self.map.write(*entries)
 
     def _apply(self, changes: Iterable[Change[str, Record]]) -> None:
         for change in changes:
@@ -318,6 +370,7 @@ def _latest(gossip: Gossip) -> int:
     return max(
         max(delta.until.values(), default=0),
         max([entry.stamp.time for entry in delta.entries], default=0),
+        max([renewal.time for renewal in gossip.renewals], default=0),
         max([lease.time for lease in leases], default=0),
         max([lease.born for lease in leases], default=0),
     )

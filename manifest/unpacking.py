@@ -26,7 +26,7 @@ from .codec import (
 )
 from .crdt import TOMBSTONE, Delta, Entry, Stamp, VersionVector
 from .errors import MalformedMessage
-from .messages import Gossip, Lease
+from .messages import Gossip, Lease, Renewal
 from .records import (
     MAX_ID_BYTES,
     UNPRINTABLE,
@@ -58,6 +58,7 @@ class _Write(NamedTuple):
     address: Count | None
     port: Port | None
     data: bytes
+    since: int | None = None
 
 
 class _Free(NamedTuple):
@@ -81,6 +82,14 @@ class _Lease(NamedTuple):
     name: Name | None = None
 
 
+class _Renewal(NamedTuple):
+    node: Count
+    time: int
+    since: int
+    first: Count
+    length: Positive
+
+
 class _Gossip(NamedTuple):
     base: Positive
     horizon: Count = 0
@@ -93,6 +102,7 @@ class _Gossip(NamedTuple):
     leases: Rows[_Lease] = ()
     prunes: Rows[Count] = ()
     grafts: Rows[Count] = ()
+    renewals: Rows[_Renewal] = ()
 
 
 _ROWS: dict[str, tuple[str, ...]] = {
@@ -100,6 +110,7 @@ _ROWS: dict[str, tuple[str, ...]] = {
     "frees": _Free._fields,
     "marks": _Mark._fields,
     "leases": _Lease._fields,
+    "renewals": _Renewal._fields,
 }
 _INDEX = re.compile(r"\[(\d+)\]")
 
@@ -134,7 +145,8 @@ def unpack_gossip(body: bytes, *, record_bytes: int) -> Gossip:
             named.refusal = Refusal.FRAME_ROWS
         raise named from error
     tables = (rows.writes, rows.frees, rows.marks, rows.leases, rows.prunes, rows.grafts)
-    count = sum(len(table) for table in tables)
+    # A renewal counts as what it stands for, so that no small message grows into a large one.
+    count = sum(len(table) for table in tables) + sum(row.length for row in rows.renewals)
     if count > MAX_ROWS:
         raise MalformedMessage(
             "gossip", f"it has at most {MAX_ROWS} rows, got {count}", Refusal.FRAME_ROWS
@@ -175,8 +187,9 @@ class _Unpacking:
         leases = self.each("leases", rows.leases, self.lease)
         prunes = self.words("prunes", rows.prunes)
         grafts = self.words("grafts", rows.grafts)
+        renewals = self.each("renewals", rows.renewals, self.renewal)
         delta = Delta((*writes, *frees), VersionVector(since), VersionVector(until), rows.horizon)
-        return Gossip(delta, tuple(leases), prunes, grafts)
+        return Gossip(delta, tuple(leases), prunes, grafts, tuple(renewals))
 
     def each(self, name: str, rows: Sequence[R], unpack: Callable[[R], T]) -> list[T]:
         done: list[T] = []
@@ -201,7 +214,7 @@ class _Unpacking:
         return tuple(self.nodes[index] for index in indices)
 
     def write(self, row: _Write) -> Entry[str, Record]:
-        number, offset, node_at, role_at, address_at, port, data = row
+        number, offset, node_at, role_at, address_at, port, data, set_at = row
         try:
             node = self.nodes[node_at]
             role = self.roles[role_at]
@@ -212,13 +225,14 @@ class _Unpacking:
         time = self.base + offset
         if not 0 < time <= MAX_INT:
             raise _no_time("time", time)
+        since = 0 if set_at is None else self.since(set_at, time)
         if len(data) > self.ample:
             self.check_size(key, Record(role, address, port, data))
         checked = self.checked_data.get(data)
         if checked is None:
             check_data(data)
             checked = self.checked_data[data] = data
-        record = Record(role, address, port, checked)
+        record = Record(role, address, port, checked, since)
         # What Stamp(time, node) does as well, in two thirds of the time.
         return Entry(key, tuple.__new__(Stamp, (time, node)), record)
 
@@ -262,7 +276,20 @@ class _Unpacking:
         # What Lease(...) does as well, in half of the time.
         return tuple.__new__(Lease, (self.nodes[index], time, remaining, born, name, patience))
 
+    def renewal(self, row: _Renewal) -> Renewal:
+        index, offset, set_at, first, length = row
+        time = self.time(offset, "time")
+        if first + length - 1 > MAX_INT:
+            raise MalformedMessage("length", f"numbers end at 2^63 - 1, got {length} from {first}")
+        return Renewal(self.node(index), time, self.since(set_at, time), first, length)
+
     # One field at a time
+
+    def since(self, offset: int, time: int) -> int:
+        since = self.base + offset
+        if not 0 < since < time:
+            raise MalformedMessage("since", f"it lies from 1 to before time, {time}, got {since}")
+        return since
 
     def node(self, index: int) -> str:
         if index >= len(self.nodes):

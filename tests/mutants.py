@@ -65,11 +65,13 @@ class Mutant:
 CRDT = "tests/property/test_crdt.py::"
 LINKS = "tests/property/test_protocol.py::"
 CLUSTERS = "tests/property/test_clusters.py::"
+RENEWALS = "tests/property/test_renewals.py::"
 VIEW = "tests/property/test_view.py::"
 
 LWWMAP = "manifest/crdt/lwwmap.py"
 LEASES = "manifest/leases.py"
 PROTOCOL = "manifest/protocol.py"
+RENEWING = "manifest/renewals.py"
 REPLICA = "manifest/replica.py"
 SHOWN = "manifest/view.py"
 
@@ -376,6 +378,49 @@ MUTANTS = (
         "        renewed = now >= self._renew_from and self._renew_due(budget)\n",
         "        renewed = False\n",
         CLUSTERS + "test_clusters_outlive_the_retention",
+    ),
+    # Renewal without the value
+    _of(
+        "value left out for who has collected it",
+        RENEWING,
+        "        and _PARTS * (known - collected) >=",
+        "        and _PARTS * known >=",
+        RENEWALS + "test_renewals_without_values_make_no_difference",
+    ),
+    _of(
+        "value taken from the wrong key",
+        RENEWING,
+        "        held = here.entry(key)\n",
+        '        held = here.entry(f"{node}.{first}")\n',
+        RENEWALS + "test_renewals_without_values_make_no_difference",
+    ),
+    _of(
+        "another value told as a renewal",
+        REPLICA,
+        "        if record.since:\n",
+        "        if not record.role:\n",
+        RENEWALS + "test_renewals_without_values_make_no_difference",
+    ),
+    _of(
+        "owner renews without its value what may be collected",
+        RENEWING,
+        "    near = _PARTS * age < _CHAIN * from_milliseconds(retention)\n",
+        "    near = age > 0\n",
+        RENEWALS + "test_renewals_without_values_make_no_difference",
+    ),
+    _of(
+        "numbers with a gap told as one run",
+        "manifest/packing.py",
+        "        if (last[0], last[1], last[3] + last[4]) != stands:\n",
+        "        if (last[0], last[1]) != stands[:2]:\n",
+        RENEWALS + "test_renewals_without_values_make_no_difference",
+    ),
+    _of(
+        "who lacked a value claims to have it again",
+        REPLICA,
+        "            self._doubted = {node: None for node in nodes if node in self.map.nodes}\n",
+        "            self._doubted = {node: None for node in nodes if node == self.node}\n",
+        "tests/test_renewals.py::test_who_lacked_a_value_is_sent_all_in_full_by_the_next_link",
     ),
     # Ownership
     Mutant(

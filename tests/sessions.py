@@ -13,6 +13,7 @@ import attrs
 
 from manifest.errors import ManifestError
 from manifest.frames import FrameReader
+from manifest.messages import Gossip
 from manifest.options import Limits
 from manifest.protocol import LinkProtocol
 from manifest.records import key_of
@@ -85,6 +86,8 @@ def record_sessions() -> list[Session]:
         _record("collection", _names, before=_collection, retention=16.0, heartbeat_interval=2.0,
                 registration_lifetime=2.0, max_clock_skew=4.0),
         _record("a farewell", _farewell, name="leaver"),
+        _record("renewals", _renewals, before=_ageing, retention=16.0, heartbeat_interval=2.0,
+                registration_lifetime=2.0, max_clock_skew=4.0),
     ]  # fmt: skip
 
 
@@ -173,6 +176,20 @@ def _farewell(bench: Bench, speaker: Site, wire: _Recorder) -> None:
     speaker.note()
     bench.settle()
     wire.protocol(speaker).close("closed", "the manifest was closed")
+
+
+def _ageing(bench: Bench, speaker: Site) -> None:
+    for n in range(12):
+        speaker.register(value=record(n=n))
+    bench.pass_time(7)
+
+
+def _renewals(bench: Bench, speaker: Site, wire: _Recorder) -> None:
+    bench.settle()
+    speaker.register(f"{speaker.node}.5", record(n="anew"))
+    speaker.free(f"{speaker.node}.7")
+    bench.pass_time(4)
+    assert any(message.renewals for message in wire.said(speaker, Gossip))
 
 
 def _alike(site: Site) -> dict[str, Any]:

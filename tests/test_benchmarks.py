@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import compare, growth, measuring, micro, pages, scenes, tables
+from benchmarks import compare, growth, measuring, micro, pages, retention, scenes, tables
 from benchmarks.hands import Pair
 from benchmarks.processes import NodeProcess, Stage, Unable
 from benchmarks.sides import talking
@@ -189,6 +189,24 @@ def test_a_cluster_is_measured_in_simulation() -> None:
     assert measured["links a node"] == 1.6
 
 
+def test_a_longer_retention_costs_fewer_bytes_and_more_memory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Renewals grow rarer, and cost a fraction without their values; tombstones add up."""
+    retention.main(
+        ["--services", "500", "--retentions", "600", "3600", "--directory", str(tmp_path)]
+    )
+    report = json.loads((tmp_path / "retention.json").read_text("utf-8"))
+    short, long = (report["services"]["500"][each] for each in ("600", "3600"))
+    assert 3 * long["with values"] < short["with values"]
+    assert short["without values"] < short["with values"] / 2
+    assert 50 < report["tombstone, bytes"] < 2000
+    said = capsys.readouterr().out
+    assert retention.to_markdown(report) in said
+    assert "| 10 min |" in said
+    assert "| 1 h |" in said
+
+
 def test_growth_is_drawn_and_told(tmp_path: Path) -> None:
     """The report of growth reads as two tables, and as a picture where matplotlib is there."""
     report = {
@@ -224,7 +242,7 @@ def test_pages_are_filled_from_reports(tmp_path: Path) -> None:
     assert pages.write(docs, reports) == ["page.md: micro"]
     assert "| get |" in (docs / "page.md").read_text("utf-8")
     (docs / "page.md").write_text(PAGE.replace("growth", "nonsense"), "utf-8")
-    with pytest.raises(ValueError, match="'nonsense'; there are those of compare, micro, growth"):
+    with pytest.raises(ValueError, match=r"'nonsense'; there are those of compare, .*, retention"):
         pages.write(docs, reports)
 
 

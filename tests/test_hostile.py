@@ -45,6 +45,7 @@ A, B, C = "10.0.0.1", "10.0.0.2", "10.0.0.3"
 NODE = "0123456789ABCDEF01234567"
 T = from_milliseconds(START)
 DAY = 86_400_000
+HOUR = from_milliseconds(3_600_000)
 DECADE = 3653 * DAY
 
 ABSURD: tuple[Any, ...] = (
@@ -55,7 +56,7 @@ ABSURD: tuple[Any, ...] = (
 
 FIELDS: dict[str, Any] = {
     "base": T,
-    "horizon": 0,
+    "horizon": T - HOUR,
     "nodes": [NODE],
     "roles": ["web@1.0.0"],
     "addresses": ["10.0.0.1"],
@@ -65,8 +66,9 @@ FIELDS: dict[str, Any] = {
     "leases": [[0, 0, 1000, 500, 0, "name"]],
     "prunes": [0],
     "grafts": [0],
+    "renewals": [[0, -HOUR, -HOUR - 1, 7, 1]],
 }
-"""A message with one of everything."""
+"""A message with one of everything; what it renews lies at the horizon, and need not be held."""
 
 
 @pytest.fixture
@@ -127,7 +129,8 @@ def test_an_absurd_value_raises_nothing_but_refusals(bench: Bench, absurd: Any) 
     for field, value in FIELDS.items():
         for each in planted(value):
             assert outcome(greeted(bench), gossip(**{**FIELDS, field: each})) in {
-                None, Refusal.MALFORMED, Refusal.STAMP, Refusal.HORIZON, Refusal.GAP
+                None, Refusal.MALFORMED, Refusal.STAMP, Refusal.HORIZON, Refusal.GAP,
+                Refusal.FRAME_ROWS,
             }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 
 import attrs
 import pytest
@@ -365,21 +366,30 @@ def stamps(site: Site) -> dict[str, int]:
 
 
 def test_renewals_are_spread_and_come_in_time(bench: Bench) -> None:
-    """Many records written at once are renewed a few at a time, from half the retention on."""
-    site = bench.open(retention=400.0)
-    keys = [site.register() for _ in range(200)]
+    """Many records written at once are renewed a part at a time, from half the retention on."""
+    site = bench.open(retention=200.0)
+    keys = [site.register() for _ in range(2000)]
     written = stamps(site)
     most = 0
-    for _ in range(600):
+    for _ in range(300):
         bench.pass_time(1)
         renewed = stamps(site)
         ages = [renewed[key] - written[key] for key in keys if renewed[key] != written[key]]
-        assert all(200_000 <= age <= 251_000 for age in ages)
+        assert all(100_000 <= age <= 126_000 for age in ages)
         most = max(most, len(ages))
         written = renewed
-        assert len(site.ids) == 200
-    assert most == math.ceil(200 / 50)
+        assert len(site.ids) == 2000
+    assert most == math.ceil(2000 / 25)
     assert site.reasons(keys[0]) == []
+
+
+def test_few_records_are_renewed_together(bench: Bench) -> None:
+    """One by one each would take a frame on every link; up to 64 are renewed at once for that."""
+    site = bench.open(retention=200.0)
+    keys = [site.register() for _ in range(100)]
+    bench.pass_time(103)
+    written = stamps(site)
+    assert sorted(Counter(written[key] for key in keys).values()) == [36, 64]
 
 
 def test_a_renewal_changes_the_stamp_alone(bench: Bench, site: Site) -> None:

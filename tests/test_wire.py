@@ -8,13 +8,14 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import pytest
 
 from manifest.codec import MAX_DEPTH, MAX_INT, MAX_ROWS, pack, pack_data
 from manifest.crdt import Delta, Entry, Stamp
 from manifest.errors import MalformedMessage
 from manifest.frames import HEADER_BYTES, FrameReader, frame
-from manifest.messages import Bye, Gossip, Hello, Lease, Message, Synced
+from manifest.messages import Bye, Gossip, Hello, Lease, Message, Renewal, Synced
 from manifest.options import Limits
 from manifest.packing import GossipPacker
 from manifest.records import MAX_ID_BYTES, Record, check_address, check_id, key_of, parse_role
@@ -117,6 +118,7 @@ HELLO_FIELDS: dict[str, Any] = {
     **VECTORS["hello"]["message"],
     "born": T,
     "context": {ANN: T, BOB: 1},
+    "horizon": T,
 }
 del HELLO_FIELDS["kind"]
 
@@ -175,9 +177,9 @@ def test_a_time_of_the_digest_that_is_none_is_refused(time: object) -> None:
 
 @pytest.mark.parametrize("field", sorted(HELLO_FIELDS))
 def test_what_hello_must_say_it_must_say(field: str) -> None:
-    """Four fields may be left out, each other is asked for by its name."""
+    """Five fields may be left out, each other is asked for by its name."""
     fields = {key: value for key, value in HELLO_FIELDS.items() if key != field}
-    if field in ("name", "listening", "seen", "context"):
+    if field in ("name", "listening", "seen", "context", "horizon"):
         assert isinstance(decode(b"H" + pack(fields)), Hello)
     else:
         error = refusal(b"H" + pack(fields))
@@ -231,12 +233,19 @@ ROWS: dict[str, Any] = {
     "leases": [],
     "prunes": [],
     "grafts": [],
+    "renewals": [],
 }
-WRITE = {"key": 1, "time": 0, "node": 0, "role": 0, "address": 0, "port": 80, "data": b"\x80"}
+WRITE = {
+    "key": 1, "time": 0, "node": 0, "role": 0, "address": 0, "port": 80, "data": b"\x80",
+    "since": -5,
+}  # fmt: skip
 FREE = {"key": 1, "time": 0, "node": 0}
 MARK = {"node": 0, "since": -1, "until": 0}
 LEASE = {"node": 0, "time": 0, "remaining": 1, "patience": 1, "born": -5, "name": "db-1"}
-ROW: dict[str, dict[str, Any]] = {"writes": WRITE, "frees": FREE, "marks": MARK, "leases": LEASE}
+RENEWAL = {"node": 0, "time": 0, "since": -5, "first": 1, "length": 1}
+ROW: dict[str, dict[str, Any]] = {
+    "writes": WRITE, "frees": FREE, "marks": MARK, "leases": LEASE, "renewals": RENEWAL,
+}  # fmt: skip
 
 
 def rows(**changes: Any) -> bytes:
@@ -294,6 +303,7 @@ BAD_TIMES: tuple[Any, ...] = (
             (field, column, value)
             for field, column in (
                 ("writes", "time"), ("frees", "time"), ("marks", "until"), ("leases", "time"),
+                ("renewals", "time"),
             )
             for value in BAD_TIMES
         ),
@@ -311,6 +321,14 @@ BAD_TIMES: tuple[Any, ...] = (
         *(("leases", "remaining", value) for value in (None, *BAD_NUMBERS)),
         *(("leases", "patience", value) for value in (None, *BAD_NUMBERS)),
         *(("leases", "name", value) for value in BAD_NAMES),
+        *(
+            (field, "since", value)
+            for field in ("writes", "renewals")
+            for value in (-T, -T - 1, 0, 1, -(2**63), 2**63, "1", 1.0)
+        ),
+        ("renewals", "since", None),
+        *(("renewals", "first", value) for value in (None, *BAD_NUMBERS)),
+        *(("renewals", "length", value) for value in (0, None, *BAD_NUMBERS)),
     ],
 )  # fmt: skip
 def test_a_wrong_column_is_refused_by_its_path(field: str, column: str, value: object) -> None:
@@ -334,8 +352,14 @@ def test_a_wrong_column_is_refused_by_its_path(field: str, column: str, value: o
         *(({field: [[]]}, f"gossip.{field}[0]") for field in ROW),
         *(
             ({field: [[*ROW[field].values(), 1]]}, f"gossip.{field}[0]")
-            for field in ("writes", "frees", "marks", "leases")
+            for field in ("writes", "frees", "marks", "leases", "renewals")
         ),
+        (
+            {"renewals": [[0, 0, -5, MAX_INT, 1], [0, 0, -5, MAX_INT, 2]]},
+            "gossip.renewals[1].length",
+        ),
+        ({"renewals": [[0, 0, -5, 0, MAX_ROWS], [0, 0, -5, 0, 1]]}, "gossip"),
+        ({"renewals": [[0, 0, -5, 0, MAX_INT]]}, "gossip"),
         ({"marks": [[0, -1, 0], [1, -1, 0], [0, -1, 0]]}, "gossip.marks[2].node"),
         ({"nodes": [ANN, ANN], "marks": [[0, -1, 0], [1, -1, 0]]}, "gossip.marks[1].node"),
         *(
@@ -463,13 +487,21 @@ def test_words_are_never_larger_than_is_taken_for_granted() -> None:
 
 def test_columns_are_named() -> None:
     """Paths of numbers become paths of names, for each column of each row."""
-    assert [_named(f"gossip[{i}]") for i in range(11)] == [f"gossip.{f}" for f in _Gossip._fields]
+    assert [_named(f"gossip[{i}]") for i in range(12)] == [f"gossip.{f}" for f in _Gossip._fields]
     assert _named("gossip[5][3][0]") == "gossip.writes[3].key"
     assert _named("gossip[8][0][5]") == "gossip.leases[0].name"
     assert _named("gossip[9][4]") == "gossip.prunes[4]"
 
 
 # What is accepted
+
+
+def test_a_renewal_counts_as_what_it_stands_for() -> None:
+    """A message may renew as many entries as it may carry, in however few rows, and no more."""
+    most = gossip(renewals=(Renewal(ANN, T, T - 5, 7, MAX_ROWS - 1), Renewal(BOB, T, 1, 0)))
+    assert decode(encode_message(most)) == most
+    with pytest.raises(ValueError, match=f"at most {MAX_ROWS} rows, got {MAX_ROWS + 1}"):
+        encode_message(attrs.evolve(most, renewals=(*most.renewals, Renewal(BOB, T, 1, 1))))
 
 
 def test_synced_is_one_byte_and_an_empty_map() -> None:

@@ -157,6 +157,10 @@ class _End:
     site: Site
     protocol: LinkProtocol
     incoming: bytearray = attrs.field(factory=bytearray)
+    sent_at: float = 0.0
+    """When the first of the bytes was sent that are on their way."""
+    delay: float = 0.0
+    """For how long bytes have been on their way at most."""
     arrived: int = 0
     """How many bytes it has received."""
     said: list[Message] = attrs.field(factory=list)
@@ -201,6 +205,10 @@ class Wire:
         """Return why a site dropped the connection, if it did."""
         return self.ends[site].failure
 
+    def delay(self, site: Site) -> float:
+        """Return for how many seconds bytes have been on their way to a site at most."""
+        return self.ends[site].delay
+
     def to(self, site: Site) -> Site:
         """Return the site at the other end."""
         return next(end for end in self.ends if end is not site)
@@ -215,6 +223,8 @@ class Wire:
             message = decode_message(payload, record_bytes=site.options.limits.record_bytes)
             self._check_said(end, other.site, message)
             end.said.append(message)
+        if not other.incoming:
+            other.sent_at = site.bench.now
         other.incoming += data
         return bool(data)
 
@@ -224,6 +234,7 @@ class Wire:
         data = b"" if site.asleep else bytes(end.incoming[:size])
         del end.incoming[: len(data)]
         if data and end.failure is None:
+            end.delay = max(end.delay, site.bench.now - end.sent_at)
             end.arrived += len(data)
             before = site.replica.map.position
             try:
@@ -286,6 +297,10 @@ class Wire:
                 for entry in delta.entries:
                     assert entry.stamp.node != to.node, "an entry goes back to its author"
                     assert end.placed.get(entry.key) != entry.stamp, "an entry goes back"
+                for node, time, _, first, length in message.renewals:
+                    assert node != to.node, "a renewal goes back to its author"
+                    for key in (f"{node}.{first + at}" for at in range(length)):
+                        assert end.placed.get(key) != (time, node), "a renewal goes back"
 
 
 @attrs.define(eq=False)

@@ -282,17 +282,25 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         self._check_advance(Stamp(time, node), exempt=False)
         self._reflect(node, time)
 
-    def write(self, entry: Entry[K, V]) -> tuple[Change[K, V], ...]:
-        """Write an entry that was made already: `set` or `delete`, by its value."""
-        self._check_advance(entry.stamp, exempt=self._permanent(entry.key))
-        before = self._entries.get(entry.key)
-        wins = _wins(entry, before)
-        self._reflect(entry.stamp.node, entry.stamp.time)
-        if not wins:
-            self._settle(entry.stamp.node)
-            return ()
-        self._place(entry, before)
-        return (Change(entry.key, before, entry),)
+    def write(self, entry: Entry[K, V], *more: Entry[K, V]) -> tuple[Change[K, V], ...]:
+        """Write an entry that was made already: `set` or `delete`, by its value.
+
+        Several bear one stamp and different keys: a single write, of all these keys at once. Either
+        all are written or, with an error, none.
+        """
+        entries = (entry, *more)
+        if more:
+            _check_together(entries)
+        for each in entries:
+            self._check_advance(each.stamp, exempt=self._permanent(each.key))
+        held = [(each, self._entries.get(each.key)) for each in entries]
+        winners = [(each, before) for each, before in held if _wins(each, before)]
+        time, node = entry.stamp
+        self._reflect(node, time)
+        for each, before in winners:
+            self._place(each, before)
+        self._settle(node)
+        return tuple(Change(each.key, before, each) for each, before in winners)
 
     def _check_advance(self, stamp: Stamp, *, exempt: bool) -> None:
         if stamp.time <= self.reflected(stamp.node):
@@ -455,6 +463,21 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         if len(heap) > 2 * len(self._lasting.get(node, ())) + _SLACK:
             self._earliest[node] = [due for due in heap if self._is_current(due, node)]
             heapify(self._earliest[node])
+
+
+def _check_together(entries: Collection[Entry[K, V]]) -> None:
+    """Refuse entries that are not one write: ValueError."""
+    stamps = {entry.stamp for entry in entries}
+    if len(stamps) > 1:
+        raise ValueError(
+            f"entries that are written together bear one stamp, got {min(stamps)} and "
+            f"{max(stamps)}: write them one after the other"
+        )
+    if len({entry.key for entry in entries}) < len(entries):
+        raise ValueError(
+            f"entries that are written together have different keys, got {len(entries)} for "
+            f"{len({entry.key for entry in entries})} keys: leave out all but the last of each"
+        )
 
 
 def _wins(entry: Entry[K, V], rival: Entry[K, V] | None) -> bool:

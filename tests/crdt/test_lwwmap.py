@@ -194,6 +194,63 @@ def test_a_local_write_under_a_stamp_that_is_taken_is_refused() -> None:
     assert replica.set("k", 1, Stamp(5, "a")) == ()
 
 
+def test_entries_that_are_written_together_are_one_write() -> None:
+    """They bear one stamp, over which the context moves once, and each that wins is a change."""
+    replica = a_map()
+    replica.join(Delta((Entry("late", Stamp(99, "z"), 9),)))
+    position = replica.position
+    entries: list[Entry[str, int]] = [
+        Entry(key, Stamp(31, "a"), 31) for key in ("k", "late", "new", "p")
+    ]
+    changes = replica.write(*entries)
+    assert [(change.key, change.after) for change in changes] == [
+        (entry.key, entry) for entry in entries if entry.key != "late"
+    ]
+    assert changes[0].before == Entry("k", Stamp(21, "a"), 1)
+    assert replica.reflected("a") == 31
+    assert [entry.key for _, entry in replica.journal(position)] == ["k", "new", "p"]
+    assert [move.node for move in replica.moved(position)] == ["a"]
+    assert {entry.key for entry in replica.delta(VersionVector({"a": 30, "b": 99})).entries} == {
+        "k", "new", "p", "late",
+    }  # fmt: skip
+    audit(replica)
+    assert [change.key for change in replica.prune(31)] == ["gone", "k", "new"]
+    audit(replica)
+
+
+@pytest.mark.parametrize(
+    "others, error, match",
+    [
+        ([Entry("b", Stamp(32, "a"), 2)], ValueError, "bear one stamp, got .*31.* and .*32"),
+        ([Entry("b", Stamp(31, "b"), 2)], ValueError, "bear one stamp, got .*'a'.* and .*'b'"),
+        ([Entry("k", Stamp(31, "a"), 1)], ValueError, "different keys, got 2 for 1 keys"),
+        ([Entry("taken", Stamp(31, "a"), 2)], ConflictingStamp, "used for two writes of 'taken'"),
+    ],
+)
+def test_entries_that_are_not_one_write_are_not_written(
+    others: list[Entry[str, int]], error: type[Exception], match: str
+) -> None:
+    """Two stamps, a key that comes twice or a conflict: none of them is written."""
+    replica = a_map()
+    replica.join(Delta((Entry("taken", Stamp(31, "a"), 1),)))
+    before = fields(replica)
+    with pytest.raises(error, match=match):
+        replica.write(Entry("k", Stamp(31, "a"), 1), *others)
+    assert fields(replica) == before
+
+
+@pytest.mark.parametrize("time", [23, 40])
+def test_each_of_several_writes_is_held_to_the_rules_of_one(time: int) -> None:
+    """None of them may lie within the context, nor under the horizon unless it is permanent."""
+    replica = a_map()
+    replica.set("k", 1, Stamp(30, "c"))
+    replica.prune(45)
+    before = fields(replica)
+    with pytest.raises(ValueError, match=r"beyond its node's context|at or under the horizon"):
+        replica.write(Entry("p", Stamp(time, "c"), 1), Entry("k", Stamp(time, "c"), 1))
+    assert fields(replica) == before
+
+
 def beyond(stamp: str, context: int) -> str:
     """Return what is said of a stamp within the context."""
     return (

@@ -21,7 +21,7 @@ from manifest.codec import MAX_DEPTH, MAX_INT, pack, pack_data, unpack_data
 from manifest.crdt import TOMBSTONE, Delta, Entry, Stamp, VersionVector
 from manifest.errors import MalformedMessage
 from manifest.frames import HEADER_BYTES, FrameReader, frame
-from manifest.messages import Bye, Gossip, Hello, Lease, Message, Synced
+from manifest.messages import Bye, Gossip, Hello, Lease, Message, Renewal, Synced
 from manifest.options import Limits
 from manifest.packing import GossipPacker
 from manifest.records import (
@@ -94,6 +94,8 @@ def entries(draw: st.DrawFn) -> Entry[str, Record]:
     """Any entry that a peer may write: of its own, of a shared name, persistent; or a tombstone."""
     stamp = Stamp(draw(TIMES), draw(NODES))
     value = draw(st.one_of(RECORDS, st.just(TOMBSTONE)))
+    if isinstance(value, Record) and stamp.time > 1 and draw(st.booleans()):
+        value = attrs.evolve(value, since=draw(st.integers(1, stamp.time - 1)))
     # Whoever wrote a persistent record, anyone may free it.
     writers = NODES if value is TOMBSTONE else st.just(stamp.node)
     key = draw(
@@ -120,6 +122,16 @@ LEASES = st.builds(
     st.none() | TEXTS,
     st.integers(0, MAX_INT),
 )
+RENEWALS = st.tuples(TIMES, TIMES).flatmap(
+    lambda drawn: st.builds(
+        Renewal,
+        NODES,
+        st.just(max(2, *drawn)),
+        st.just(min(drawn[0], drawn[1], max(1, max(drawn) - 1))),
+        st.integers(0, MAX_INT - 600),
+        st.sampled_from([1, 2, 600]),
+    )
+)
 
 
 @st.composite
@@ -135,7 +147,8 @@ def gossips(draw: st.DrawFn) -> Gossip:
     )
     some_nodes = st.lists(NODES, max_size=2).map(tuple)
     leases = tuple(draw(st.lists(LEASES, max_size=3)))
-    return Gossip(delta, leases, draw(some_nodes), draw(some_nodes))
+    renewals = tuple(draw(st.lists(RENEWALS, max_size=3)))
+    return Gossip(delta, leases, draw(some_nodes), draw(some_nodes), renewals)
 
 
 POSITIVE = st.integers(1, MAX_INT)
@@ -391,6 +404,7 @@ COLUMNS: dict[str, list[tuple[Any, st.SearchStrategy[Any]]]] = {
         (0, st.none() | INDICES),
         (80, st.sampled_from([None, 0, 1, 65535, 65536])),
         (b"\x80", HOSTILE_DATA),
+        (-5, st.none() | OFFSETS),
     ],
     "frees": [(1, HOSTILE_KEYS), (0, OFFSETS), (0, INDICES)],
     "marks": [(0, INDICES), (-1, OFFSETS), (0, OFFSETS)],
@@ -401,6 +415,13 @@ COLUMNS: dict[str, list[tuple[Any, st.SearchStrategy[Any]]]] = {
         (1, st.sampled_from([0, MAX_INT, 2**63])),
         (-5, st.none() | OFFSETS),
         ("db-1", st.sampled_from([None, "a b", "\N{GRINNING FACE}" * 100, "a" * 200])),
+    ],
+    "renewals": [
+        (0, INDICES),
+        (0, OFFSETS),
+        (-5, OFFSETS),
+        (1, st.sampled_from([0, MAX_INT, 2**63])),
+        (1, st.sampled_from([0, 2, 2048, MAX_INT])),
     ],
 }
 
@@ -425,7 +446,8 @@ def rows(draw: st.DrawFn, kind: str) -> list[list[Any]]:
         st.sampled_from([OWNERS, OWNERS[:1], OWNERS[::-1]]),
         st.sampled_from([["web", "db@1.0.0"], ["é" * 127]]),
         st.sampled_from([["192.0.2.7", "::1"], ["é" * 255]]),
-        *(rows(kind) for kind in COLUMNS),
+        *(rows(kind) for kind in ("writes", "frees", "marks", "leases")),
+        *(st.just([]), st.just([]), rows("renewals")),
     )
 )
 def test_rows_on_the_edge_are_a_message_or_malformed(message: tuple[Any, ...]) -> None:
@@ -438,11 +460,15 @@ COSTLIEST = st.sampled_from(
     [
         Entry(f"{OWNERS[1]}.{MAX_INT}", LAST, TOMBSTONE),
         Entry(f"{OWNERS[1]}.{MAX_INT}", LAST, Record("web", "é" * 50, 65535)),
+        Entry(f"{OWNERS[1]}.{MAX_INT}", LAST, Record("web", since=1)),
         Lease(OWNERS[1], MAX_INT, MAX_INT, MAX_INT, "\N{GRINNING FACE}" * 8, MAX_INT),
+        Renewal(OWNERS[1], MAX_INT, 1, MAX_INT, 1),
         (OWNERS[1], (MAX_INT, MAX_INT), None),
     ]
 )
-ITEMS = st.one_of(COSTLIEST, entries(), LEASES, st.tuples(NODES, MARKS, st.none() | LEASES), NODES)
+ITEMS = st.one_of(
+    COSTLIEST, entries(), LEASES, RENEWALS, st.tuples(NODES, MARKS, st.none() | LEASES), NODES
+)
 # Many alike, so that what is counted too little for one of them adds up.
 REPEATED = st.builds(lambda item, times: [item] * times, ITEMS, st.sampled_from([1, 1, 20]))
 
@@ -458,6 +484,7 @@ def test_a_packer_never_exceeds_its_limit(
     frees: list[Entry[str, Record]] = []
     leases: list[Lease] = []
     prunes: list[str] = []
+    renewals: list[Renewal] = []
     since: dict[str, int] = {}
     until: dict[str, int] = {}
     for item in itertools.chain.from_iterable(items):
@@ -472,6 +499,9 @@ def test_a_packer_never_exceeds_its_limit(
             case str():
                 fits = packer.add_prune(item)
                 prunes.extend([item] * fits)
+            case Renewal():
+                fits = packer.add_renewals(item)
+                renewals.extend([item] * fits)
             case (node, (first, last), lease):
                 if node in until:
                     continue
@@ -484,9 +514,9 @@ def test_a_packer_never_exceeds_its_limit(
         assert fits or packer.payload(horizon=horizon) == before
     payload = packer.payload(horizon=horizon)
     assert len(payload) <= limit
-    assert bool(packer) == bool(writes or frees or leases or until or prunes)
+    assert bool(packer) == bool(writes or frees or leases or until or prunes or renewals)
     delta = Delta((*writes, *frees), VersionVector(since), VersionVector(until), horizon)
-    assert decode(payload) == Gossip(delta, tuple(leases), tuple(prunes))
+    assert decode(payload) == Gossip(delta, tuple(leases), tuple(prunes), renewals=tuple(renewals))
 
 
 @given(st.lists(entries(), min_size=1, max_size=12))

@@ -25,7 +25,7 @@ import attrs
 from manifest.codec import pack, pack_data, unpack_data
 from manifest.crdt import TOMBSTONE, Delta, Entry, Stamp, VersionVector
 from manifest.frames import frame
-from manifest.messages import Bye, Gossip, Hello, Lease, Message, Synced
+from manifest.messages import Bye, Gossip, Hello, Lease, Message, Renewal, Synced
 from manifest.records import Record
 from manifest.wire import PROTOCOL, encode_message
 
@@ -58,6 +58,7 @@ def gossip(
     leases: tuple[Lease, ...] = (),
     prunes: tuple[str, ...] = (),
     grafts: tuple[str, ...] = (),
+    renewals: tuple[Renewal, ...] = (),
 ) -> Gossip:
     """Return a gossip message; `marks` maps nodes to `(since, until)`."""
     marks = marks or {}
@@ -71,6 +72,7 @@ def gossip(
         leases,
         prunes,
         grafts,
+        renewals,
     )
 
 
@@ -111,6 +113,7 @@ SENT: dict[str, tuple[str, Message]] = {
             listening="[2001:db8::1]:3100",
             seen="192.0.2.7",
             context={ANN: T + 5 * SECOND, BOB: T - SECOND},
+            horizon=T - 3600 * SECOND,
         ),
     ),
     "bye": ("the last word", Bye(code="closed", reason="the manifest was closed")),
@@ -210,6 +213,21 @@ SENT: dict[str, tuple[str, Message]] = {
             ),
         ),
     ),
+    "renewed": (
+        "a record that its owner has renewed, for a reader that may lack it: it says since when",
+        gossip(write(f"{ANN}.1", T + 9, ANN, "web@1.2.3", port=8080, since=T - 1800 * SECOND)),
+    ),
+    "renewals": (
+        "the same for a reader that holds the values: a thousand of one node, and one of another",
+        gossip(
+            marks={ANN: (T, T + 9), BOB: (T, T + 5)},
+            horizon=T - 3600 * SECOND,
+            renewals=(
+                Renewal(ANN, T + 9, T - 1800 * SECOND, 1, 1000),
+                Renewal(BOB, T + 5, T - 7200 * SECOND, 2**63 - 1),
+            ),
+        ),
+    ),
     "tree": (
         "one node's heartbeats are heard elsewhere, and another's are missed",
         gossip(prunes=(BOB,), grafts=(ANN,)),
@@ -261,6 +279,7 @@ def describe(message: Message) -> dict[str, Any]:
         described = {"kind": type(message).__name__.lower(), **attrs.asdict(message)}
         if isinstance(message, Hello):
             described["born"] = str(message.born)
+            described["horizon"] = str(message.horizon)
             described["context"] = {node: str(time) for node, time in message.context.items()}
         return described
     delta = message.delta
@@ -272,7 +291,11 @@ def describe(message: Message) -> dict[str, Any]:
                 "key": entry.key,
                 "time": str(entry.stamp.time),
                 "node": entry.stamp.node,
-                "record": {**attrs.asdict(entry.value), "data": unpack_data(entry.value.data)}
+                "record": {
+                    **attrs.asdict(entry.value),
+                    "data": unpack_data(entry.value.data),
+                    "since": str(entry.value.since),
+                }
                 if isinstance(entry.value, Record)
                 else None,
             }
@@ -288,6 +311,15 @@ def describe(message: Message) -> dict[str, Any]:
         ],
         "prunes": list(message.prunes),
         "grafts": list(message.grafts),
+        "renewals": [
+            {
+                **renewal._asdict(),
+                "time": str(renewal.time),
+                "since": str(renewal.since),
+                "first": str(renewal.first),
+            }
+            for renewal in message.renewals
+        ],
     }
 
 

@@ -1,0 +1,126 @@
+"""What a retention costs: renewals on each link, which grow rarer with it, and tombstones.
+
+    python -m benchmarks retention
+
+A pair of nodes is moved by hand through a stretch of one season of renewals, pulse by pulse, and
+what it says is counted: as it is, and with all values sent. What is counted are bytes, so it comes
+out the same on every machine. Memory is that of tombstones alone, measured on one replica.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import tracemalloc
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from manifest.options import Options
+
+from .hands import Hand, Pair
+from .measuring import machine
+from .tables import figure, measured_on, table
+
+__all__ = ["FREES", "RETENTIONS", "SERVICES", "main", "measure", "to_markdown"]
+
+SERVICES = (1_000, 10_000, 100_000)
+RETENTIONS = (600, 1_800, 3_600, 7_200, 21_600, 86_400)
+"""In seconds: ten minutes to a day."""
+FREES = (1, 10)
+"""Services that are freed in a second, in the whole cluster."""
+_PULSES = 40
+
+
+def measure(services: int, retention: float) -> dict[str, float]:
+    """Return the bytes a second that renewals cost a link, without their values and with them.
+
+    Each service is renewed once in half the retention.
+    """
+    figures = {"without values": _measure(services, retention)}
+    with mock.patch("manifest.protocol.holds_value", return_value=False):
+        figures["with values"] = _measure(services, retention)
+    return figures
+
+
+def _measure(services: int, retention: float) -> float:
+    """Carry some pulses of renewals, and return what the whole season costs, spread over time."""
+    options = Options(retention=retention)
+    pair = Pair(Hand(options=options), Hand(options=options))
+    pair.one.fill(services)
+    pair.carry()
+    before, carried = pair.entries_sent, 0
+    for hand in (pair.one, pair.other):
+        hand.now += retention / 2
+    pair.beat()
+    for _ in range(_PULSES):
+        for hand in (pair.one, pair.other):
+            hand.now += 1.0
+            hand.replica.pulse(1.0)
+        carried += pair.carry()
+    return carried / (pair.entries_sent - before) * services / (retention / 2)
+
+
+def measure_tombstone(count: int = 20_000) -> float:
+    """Return the bytes of memory that one tombstone takes in a replica."""
+    hand = Hand()
+    hand.fill(1)
+    gc.collect()
+    tracemalloc.start()
+    for number in range(count):
+        hand.replica.free(f"{hand.replica.node}.{number}")
+    gc.collect()
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return held / count
+
+
+def to_markdown(report: Mapping[str, Any]) -> str:
+    """Return the figures as a table, a row for each retention."""
+    sizes = [int(count) for count in report["services"]]
+    tombstone = report["tombstone, bytes"]
+    headers = [
+        "retention",
+        *(f"{count:,} services, B/s a link" for count in sizes),
+        *(f"tombstones at {frees} frees a second, MB" for frees in FREES),
+    ]
+    rows: list[list[str]] = []
+    for retention in report["retentions"]:
+        row = [f"{retention / 60:g} min" if retention < 3600 else f"{retention / 3600:g} h"]
+        for count in sizes:
+            cost = report["services"][str(count)][str(retention)]
+            row.append(f"{figure(cost['without values'])} ({figure(cost['with values'])})")
+        row += [figure(frees * retention * tombstone / 1e6) for frees in FREES]
+        rows.append(row)
+    return (
+        table(headers, rows)
+        + f"\n\nIn brackets: with all values sent. A tombstone takes {figure(tombstone)} bytes. "
+        + measured_on(report["machine"], repetitions=1, quick=False)
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Count what each retention costs, and print the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks retention",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--services", type=int, nargs="+", default=SERVICES)
+    parser.add_argument("--retentions", type=int, nargs="+", default=RETENTIONS, metavar="SECONDS")
+    parser.add_argument("--directory", type=Path, default=Path("build/benchmarks"))
+    given = parser.parse_args(arguments)
+    report = {
+        "machine": machine("attrs", "msgspec"),
+        "retentions": list(given.retentions),
+        "services": {
+            str(count): {str(each): measure(count, each) for each in given.retentions}
+            for count in given.services
+        },
+        "tombstone, bytes": measure_tombstone(),
+    }
+    given.directory.mkdir(parents=True, exist_ok=True)
+    (given.directory / "retention.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    print(to_markdown(report))
