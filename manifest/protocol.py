@@ -503,24 +503,28 @@ class LinkProtocol:
 
     def _pack_entries(self, packer: GossipPacker) -> bool:
         """Pack what lies behind the cursor; False where the rest does not fit."""
-        retention = int(self._replica.options.retention * 1000)
-        # What it told may be old, and it collects without a word.
-        due = self._replica.clock.now() - from_milliseconds(retention)
-        collected = max(self._collected, due)
         for position, entry in self._replica.map.journal(self._cursor):
             while self._theirs and self._theirs[0][1] < position:
                 self._theirs.popleft()
             arrived_here = bool(self._theirs) and self._theirs[0][0] < position
             if not arrived_here and not self._is_covered(entry):
-                known = self._known.get(entry.stamp.node, 0)
-                held = holds_value(entry, known, collected, retention)
-                if not packer.add_entry(entry, held=held):
+                if not packer.add_entry(entry, held=self._holds_value(entry)):
                     return False
                 self.traffic.entries_sent += 1
             self._cursor = position
         self._cursor = self._replica.map.position
         self._urgent = self._patient = False
         return True
+
+    def _holds_value(self, entry: Entry[str, Record]) -> bool:
+        """Tell whether the peer holds the value that an entry renews, if it renews one."""
+        if not isinstance(entry.value, Record) or not entry.value.since:
+            return False
+        retention = int(self._replica.options.retention * 1000)
+        # What the peer told may be old, and it collects without a word.
+        due = self._replica.clock.now() - from_milliseconds(retention)
+        known = self._known.get(entry.stamp.node, 0)
+        return holds_value(entry, known, max(self._collected, due), retention)
 
     def _pack_marks(self, packer: GossipPacker) -> None:
         """Pack the contexts that moved, each with its lease, once all entries are on their way."""

@@ -185,7 +185,8 @@ class Replica:
         renewals = self._renew(self._notice(changes))
         patience = self.leases.grant(*gossip.leases)
         # The view reads the map, where the renewals stand by now, so it shows no gap.
-        self._apply((*changes, *renewals))
+        if changes or renewals:
+            self._apply((*changes, *renewals))
         turned = self._settle()
         if self.map.horizon > horizon:
             # A peer whose clock is ahead may always be the first to collect.
@@ -367,10 +368,9 @@ class Replica:
 def _latest(gossip: Gossip) -> int:
     """Return the latest time that a message mentions, its horizon apart."""
     delta, leases = gossip.delta, gossip.leases
-    return max(
-        max(delta.until.values(), default=0),
-        max([entry.stamp.time for entry in delta.entries], default=0),
-        max([renewal.time for renewal in gossip.renewals], default=0),
-        max([lease.time for lease in leases], default=0),
-        max([lease.born for lease in leases], default=0),
-    )
+    times = [*delta.until.values()]
+    times += [entry.stamp.time for entry in delta.entries]
+    times += [renewal.time for renewal in gossip.renewals]
+    for lease in leases:
+        times += (lease[1], lease[3])
+    return max(times, default=0)

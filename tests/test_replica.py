@@ -234,6 +234,18 @@ def test_a_later_born_node_of_the_same_name_displaces_this_one(bench: Bench) -> 
     assert site.ids == ["db"]
 
 
+def test_who_is_displaced_is_told_what_it_has_written(bench: Bench) -> None:
+    """Nobody is shown it, and the writer has it all the same."""
+    one = bench.open(name="db")
+    later = Lease(OTHER, at(1), 9000, born=at(0.5), name="db")
+    one.replica.accept(Gossip(Delta(until=VersionVector({OTHER: at(1)})), (later,)))
+    service = one.replica.write(f"{one.node}.1", record("web@1.0.0"))
+    assert (service.role, service.owner) == ("web@1.0.0", one.node)
+    assert service.id not in one.replica.view.services
+    kept = one.replica.write(f"*{one.node}.1", record("web@2.0.0"))
+    assert one.replica.view.services == {kept.id: kept}
+
+
 def test_somebody_elses_displacement_is_no_event_of_ours(bench: Bench) -> None:
     """Displaced tells of the node itself only; of others their services are replaced."""
     site = bench.open(name="web-1")
