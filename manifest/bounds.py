@@ -83,17 +83,19 @@ def check_arrival(
         _check_owners(limits, (each.node for each in gossip.leases if each.time > horizon), leased)
     if not delta.entries:
         return
-    writers = Counter(entry.stamp.node for entry in delta.entries)
+    writers = {entry.stamp.node for entry in delta.entries}
     _check_owners(limits, writers, entries.writers)
-    if not _has_ample_room(limits, entries, writers):
+    if not _has_ample_room(limits, entries, writers, len(delta.entries)):
         _count(limits, entries, delta.entries, horizon)
 
 
-def _has_ample_room(limits: Limits, entries: LWWMap[str, Record], writers: Counter[str]) -> bool:
-    """Tell whether there is room even if each entry is a new one, and of whichever kind."""
-    if len(entries) + entries.tombstones + writers.total() > limits.entries:
+def _has_ample_room(
+    limits: Limits, entries: LWWMap[str, Record], writers: Collection[str], count: int
+) -> bool:
+    """Tell whether there is room even if each entry is a new one, of any writer and kind."""
+    if len(entries) + entries.tombstones + count > limits.entries:
         return False
-    for node, count in writers.items():
+    for node in writers:
         share = entries.share(node)
         if (
             share.live + count > _LEEWAY * limits.owner_records

@@ -103,8 +103,9 @@ class Connection:
         self._taken_by = math.inf
         self._gone_by = math.inf
         self._receiving = trio.CancelScope()
-        # Why this side ended it, where it did.
+        # Why this side ended it, where it did; else why nothing more could be written.
         self._end: Exception | None = None
+        self._broken: LinkError | None = None
 
     @property
     def traffic(self) -> Traffic:
@@ -125,7 +126,7 @@ class Connection:
 
     def drop(self, reason: LinkError) -> Exception:
         """End it at once and without a word, unless it is ending already; return why it does."""
-        end = self._refuse(reason)
+        end = self._end or self._broken or self._refuse(reason)
         self._gone_by = -math.inf
         self._look_again_at(-math.inf)
         return end
@@ -195,12 +196,9 @@ class Connection:
                 data = bytes(await self._stream.receive_some(_CHUNK))
             except trio.BrokenResourceError as error:
                 end = _broke(error)
-                if isinstance(end, LinkRefused):
-                    self._hub.refused[end.refusal] += 1
-                    return end
-                return self._end or end
+                return self._refuse(end) if isinstance(end, LinkRefused) else self._end or end
             if not data:
-                return self._end or LinkError("the peer hung up without a word")
+                return self._end or self._broken or LinkError("the peer hung up without a word")
             for start in range(0, len(data), _TURN):
                 if start:
                     # Shielded, for what was read and not looked at would be lost.
@@ -301,7 +299,9 @@ class Connection:
                     return
                 await self._awake.wait()
         except trio.BrokenResourceError as error:
-            self._end = self._end or _broke(error)
+            self._broken = _broke(error)
+            if isinstance(self._broken, LinkRefused):
+                self._refuse(self._broken)
             # The reader ends the connection: the peer's last words may still wait to be read.
             self._hurry()
 

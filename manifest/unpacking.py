@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from .codec import (
@@ -44,6 +45,9 @@ __all__ = ["check_printable", "unpack_gossip"]
 
 R = TypeVar("R")
 T = TypeVar("T")
+
+# The same addresses come again and again.
+_check_address = lru_cache(maxsize=4096)(check_address)
 
 # The most bytes that a record has besides its data: key, role, and an address of 255 characters.
 # Where the limit leaves room for them, the length of the data alone shows that a record keeps it.
@@ -145,8 +149,10 @@ def unpack_gossip(body: bytes, *, record_bytes: int) -> Gossip:
             named.refusal = Refusal.FRAME_ROWS
         raise named from error
     tables = (rows.writes, rows.frees, rows.marks, rows.leases, rows.prunes, rows.grafts)
-    # A renewal counts as what it stands for, so that no small message grows into a large one.
-    count = sum(len(table) for table in tables) + sum(row.length for row in rows.renewals)
+    count = sum(map(len, tables))
+    for row in rows.renewals:
+        # It counts as what it stands for, so that no small message grows into a large one.
+        count += row.length
     if count > MAX_ROWS:
         raise MalformedMessage(
             "gossip", f"it has at most {MAX_ROWS} rows, got {count}", Refusal.FRAME_ROWS
@@ -180,7 +186,7 @@ class _Unpacking:
     def gossip(self) -> Gossip:
         rows = self.rows
         self.check_words("roles", self.roles, parse_role)
-        self.check_words("addresses", self.addresses, check_address)
+        self.check_words("addresses", self.addresses, _check_address)
         writes = self.each("writes", rows.writes, self.write)
         frees = self.each("frees", rows.frees, self.free)
         since, until = self.marks()
