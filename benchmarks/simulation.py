@@ -18,7 +18,7 @@ from manifest.testing import Application, Do, Node, Plan, Report, Step, run_plan
 from .measuring import Spread
 from .tables import table
 
-CLUSTERS = ((5, "mesh", 200), (20, "dial 3", 20), (100, "dial 3", 20))
+CLUSTERS = ((5, "mesh", 200), (20, "dial 3", 60), (100, "dial 3", 60))
 """Nodes, topology, virtual seconds: long enough for the start not to be most of it."""
 
 

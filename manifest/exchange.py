@@ -95,9 +95,9 @@ class Exchange:
                 )
 
     def gossip(self) -> None:
-        """Have every link carry what is new, at once."""
+        """Have every link carry at once what does not wait."""
         for connection in self._connections():
-            if connection.protocol.has_news:
+            if connection.protocol.is_pressed:
                 connection.wake()
 
     def pass_on(self, source: Connection, writes: bool, within: Mapping[str, float]) -> None:
@@ -138,8 +138,7 @@ class Exchange:
         if nodes:
             for connection in self._connections():
                 connection.protocol.graft(nodes)
-                if connection.protocol.is_pressed:
-                    connection.wake()
+            self.gossip()
 
     def make_detours(self, lost: Connection) -> None:
         """Ask all peers for the nodes that were heard of by a connection that has ended."""

@@ -100,7 +100,6 @@ class LinkProtocol:
         # Up to where entries have been looked at, and whether one of them is to go out at once.
         self._looked = 0
         self._urgent = False
-        self._patient = False
         # What the peer has reflected, as far as this side knows.
         self._known: dict[str, int] = {}
         # Up to where the peer has collected, as far as this side knows, or will by what it sent.
@@ -384,31 +383,13 @@ class LinkProtocol:
         said = self._queued or self._keepalive or self._missed or self._grafts
         return bool(said) or self._urgent or self._find_urgent()
 
-    @property
-    def has_news(self) -> bool:
-        """Whether there is something to send but what another connection carries as well.
-
-        Contexts that the peer has already are passed over, and need not be looked at again.
-        """
-        if self.is_pressed:
-            return True
-        lacking = self._lacking()
-        if any(node not in self._pruned for _, node, _ in lacking):
-            self._marked = lacking[0].position - 1
-            return True
-        if not lacking and not self._patient:
-            self._pass_over()
-        return not self._said_synced
-
     def _find_urgent(self) -> bool:
         """Look for an entry that is to go out at once, each of them once."""
         for position, entry in self._replica.map.journal(max(self._looked, self._cursor)):
             self._looked = position
-            if self._is_news(position, entry):
-                if entry.stamp.node not in self._pruned:
-                    self._urgent = True
-                    break
-                self._patient = True
+            if entry.stamp.node not in self._pruned and self._is_news(position, entry):
+                self._urgent = True
+                break
         return self._urgent
 
     def _is_news(self, position: int, entry: Entry[str, Record]) -> bool:
@@ -513,7 +494,7 @@ class LinkProtocol:
                 self.traffic.entries_sent += 1
             self._cursor = position
         self._cursor = self._replica.map.position
-        self._urgent = self._patient = False
+        self._urgent = False
         return True
 
     def _holds_value(self, entry: Entry[str, Record]) -> bool:

@@ -322,6 +322,23 @@ async def test_a_side_that_can_write_no_more_ends_by_itself(autojump_clock: Mock
         assert 0.9 < await state_of(link, LinkState.CLOSED) < 1.1
 
 
+async def test_who_is_forgotten_leaves_no_way_behind(autojump_clock: MockClock) -> None:
+    """What is remembered of connections is bounded by the nodes that there are."""
+    network = SimulatedNetwork()
+    async with (
+        open_manifest(environment=network.host(A).environment()) as a,
+        open_manifest(environment=network.host(B).environment()) as b,
+    ):
+        await a.listen()
+        await b.connect(host=A).wait_synced()
+        await trio.sleep(0.1)
+        (way,) = a._hub._ways.values()
+        a._hub._ways.update({f"{number:024X}": way for number in range(9)})
+        b.register("web", port=80)
+        await trio.sleep(0.1)
+        assert a._hub._ways == {b.id: way}
+
+
 # Closing and waiting, in each state
 
 

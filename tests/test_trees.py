@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from manifest.crdt import Delta, VersionVector
+from manifest.crdt import Delta, Entry, Stamp, VersionVector
 from manifest.messages import Gossip, Lease
 from manifest.packing import GossipPacker
 from manifest.wire import encode_message
@@ -256,7 +256,7 @@ def test_a_write_hurries_along_the_tree_and_waits_beside_it(bench: Bench) -> Non
     assert key in d.replica.view.services
     # It waits at both ends, and the one that speaks first spares the other one.
     relay = spare.to(d)
-    assert not spare.protocol(relay).has_news
+    assert not pressed(spare, relay)
     d.heartbeat()
     spare.carry()
     assert [len(said.delta.entries) for said in spare.said(d, Gossip)][-1] == 1
@@ -284,6 +284,17 @@ def test_what_hurries_takes_along_what_waits(bench: Bench) -> None:
     assert d.replica.map.reflected(x.node) == x.replica.map.reflected(x.node)
     bench.settle()
     bench.converge()
+
+
+def test_what_a_peer_sent_in_part_is_no_news_to_it(bench: Bench) -> None:
+    """It has not said yet up to where that goes, and has it all the same."""
+    one, other, third = bench.open_all(3)
+    wire = bench.connect(one, other)
+    bench.settle()
+    entry = Entry(f"{third.node}.1", Stamp(third.replica.clock.tick(), third.node), record())
+    wire.push(one, encode_message(Gossip(Delta((entry,)))))
+    assert entry.key in one.replica.map
+    assert not pressed(wire, one)
 
 
 def test_many_stretches_of_what_came_by_are_told_apart(bench: Bench) -> None:
