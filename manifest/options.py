@@ -238,3 +238,14 @@ class Options:
     def lease(self) -> float:
         """How long others believe in this manifest after it last spoke, in seconds."""
         return self.heartbeat_interval + self.registration_lifetime
+
+    @property
+    def patience(self) -> float:
+        """For how long relays may hold a heartbeat of this manifest back, all of them together.
+
+        Half of what its services stay valid for after a heartbeat fell due, the other half being
+        for what nobody waits for on purpose; and no longer than three quarters of what is left
+        until others miss it, which they do when two thirds of its lease are over, and ask.
+        """
+        until_missed = self.lease * 2 / 3 - self.heartbeat_interval
+        return max(0.0, min(self.registration_lifetime / 2, until_missed * 3 / 4))

@@ -152,9 +152,7 @@ class Replica:
             return self.leases.remaining(node, now)
         name, options = self.options.name, self.options
         lease = 0 if self._left else int(options.lease * 1000)
-        # Half of what its services stay valid for after a heartbeat fell due. The other half is for
-        # what nobody waits for on purpose.
-        patience = 0 if self._left else int(options.registration_lifetime * 500)
+        patience = 0 if self._left else int(options.patience * 1000)
         born = self.born if name else 0
         return Lease(node, self.map.reflected(node), lease, born, name, patience)
 

@@ -134,7 +134,7 @@ def test_the_own_lease_is_full_whenever_it_is_asked_for(bench: Bench, site: Site
     for _ in range(2):
         lease = site.replica.lease_of(site.node)
         time = site.replica.map.reflected(site.node)
-        assert lease == Lease(site.node, time, 10_000, patience=2_500)
+        assert lease == Lease(site.node, time, 10_000, patience=1_250)
         bench.pass_time(7)
 
 
