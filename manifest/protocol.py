@@ -187,7 +187,9 @@ class LinkProtocol:
 
     def _join(self, gossip: Gossip) -> None:
         joined = self._replica.accept(gossip)
-        self._within.update(joined.within)
+        for node, seconds in joined.within.items():
+            # What waits for nobody still does not where more has come since.
+            self._within[node] = min(seconds, self._within.get(node, seconds))
         self._brought = self._brought or joined.entries > 0
         self.traffic.entries_received += joined.entries
         self.traffic.entries_redundant += gossip.count - joined.entries

@@ -10,6 +10,7 @@ from itertools import pairwise
 import pytest
 
 from manifest.crdt import Delta, Entry, Stamp, VersionVector
+from manifest.frames import frame
 from manifest.messages import Gossip, Lease
 from manifest.packing import GossipPacker
 from manifest.wire import encode_message
@@ -284,6 +285,22 @@ def test_what_hurries_takes_along_what_waits(bench: Bench) -> None:
     assert d.replica.map.reflected(x.node) == x.replica.map.reflected(x.node)
     bench.settle()
     bench.converge()
+
+
+def test_what_does_not_wait_is_not_held_back_by_what_follows(bench: Bench) -> None:
+    """A node that is believed from now on and its next heartbeat may arrive in one read."""
+    one, other, third = bench.open_all(3)
+    wire = bench.connect(one, other)
+    wire.carry_hellos()
+    payloads: list[bytes] = []
+    for _ in range(2):
+        third.heartbeat()
+        payloads.append(frame(encode_message(heartbeat_of(third))))
+    protocol = wire.protocol(one)
+    protocol.take_news()
+    protocol.receive_data(b"".join(payloads))
+    assert protocol.take_news() == (False, {third.node: 0.0})
+    assert protocol.take_news() == (False, {})
 
 
 def test_what_a_peer_sent_in_part_is_no_news_to_it(bench: Bench) -> None:
