@@ -76,15 +76,22 @@ def check_arrival(
     """
     delta = gossip.delta
     horizon = max(entries.horizon, delta.horizon)
-    if len(entries.nodes) + len(delta.until) > limits.owners:
-        new = (node for node, time in delta.until.items() if time > horizon)
-        _check_owners(limits, new, entries.nodes)
-    if len(leased) + len(gossip.leases) > limits.owners:
-        _check_owners(limits, (each.node for each in gossip.leases if each.time > horizon), leased)
+    _check_owners(
+        limits,
+        len(delta.until),
+        (node for node, time in delta.until.items() if time > horizon),
+        entries.nodes,
+    )
+    _check_owners(
+        limits,
+        len(gossip.leases),
+        (each.node for each in gossip.leases if each.time > horizon),
+        leased,
+    )
     if not delta.entries:
         return
     writers = {entry.stamp.node for entry in delta.entries}
-    _check_owners(limits, writers, entries.writers)
+    _check_owners(limits, len(writers), writers, entries.writers)
     if not _has_ample_room(limits, entries, writers, len(delta.entries)):
         _count(limits, entries, delta.entries, horizon)
 
@@ -106,7 +113,10 @@ def _has_ample_room(
     return True
 
 
-def _check_owners(limits: Limits, nodes: Iterable[str], known: Collection[str]) -> None:
+def _check_owners(limits: Limits, most: int, nodes: Iterable[str], known: Collection[str]) -> None:
+    """Refuse nodes that are too many; `most` is how many they are if none of them is known."""
+    if len(known) + most <= limits.owners:
+        return
     new = {node for node in nodes if node not in known}
     if new and len(known) + len(new) > limits.owners:
         raise LinkRefused(

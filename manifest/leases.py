@@ -6,8 +6,9 @@ one held, so neither a relay nor a late duplicate can extend it. Deadlines are k
 clock.
 
 What it says of patience is for relays: for how long they may hold it back, all of them together, so
-that many leases share a frame. Each takes a share of what is left of that, and forwards the rest;
-so however many relays there are, a lease never waits for longer than its owner can spare.
+that many leases share a frame. Each may take a share of what is left of that, and forwards what it
+has not spent; so however many relays there are, a lease never waits for longer than its owner can
+spare.
 
 Of two running leases with one name the later-born is believed: that is how a restarted node
 displaces its former incarnation at once. Should the later-born lapse first, the other is believed
@@ -30,8 +31,9 @@ __all__ = ["LeaseTable", "Turn"]
 
 _BEARERS = 256
 """How many nodes of one name are rivals for it at a time."""
-_SHARE = 1.5
-"""Each relay takes one in so many parts of the patience that is left."""
+_SHARE = 2 / 3
+"""How much of the patience that is left a relay may spend: with half, those far away would need
+frames of their own where their heartbeats take along what waits."""
 _OVERDUE = 3
 """Once no more than one in so many parts of a lease is left, the heartbeat after it is overdue."""
 
@@ -108,27 +110,19 @@ class LeaseTable:
         now, longest = self._now(), self._longest
         taken: dict[str, float] = {}
         for lease in leases:
-            node, time, remaining, born, name, patience = lease
+            node, time, remaining, *_, patience = lease
             held = self._held.get(node)
             if held is None:
                 if time <= self._forgotten:
                     continue
-            elif time <= held.lease[1] or held.deadline == math.inf:
+            elif time <= held.lease.time or held.deadline == math.inf:
                 continue
-            lifetime = remaining / 1000
-            deadline = now + (min(longest, lifetime))
-            # Nobody spares more than half of what is left.
-            spared = min(remaining // 2, patience)
-            if held is not None and held.missed:
-                # What was overdue here is so elsewhere as well.
-                spared = 0
-            taken[node] = spared / (1000 * _SHARE)
-            if (
-                held is not None
-                and node in self._believed
-                and (held.lease[3], held.lease[4]) == (born, name)
-            ):
-                # It only goes on with one that is believed, and so turns nobody.
+            # What was overdue here is so elsewhere as well. Nobody spares more than half of what is
+            # left.
+            overdue = held is not None and held.missed
+            taken[node] = 0.0 if overdue else min(patience, remaining // 2) / 1000 * _SHARE
+            deadline = now + min(remaining / 1000, longest)
+            if held is not None and self._is_more_of(held.lease, lease):
                 held.lease, held.deadline, held.missed = lease, deadline, False
             else:
                 held = _Held(lease, deadline)
@@ -147,11 +141,10 @@ class LeaseTable:
         if held is None or held.deadline == math.inf:
             return None
         node, time, granted, born, name, patience = held.lease
-        left = int((held.deadline - (self._now() if now is None else now)) * 1000)
-        left = max(left, 0)
+        left = max(0, int((held.deadline - (self._now() if now is None else now)) * 1000))
         # What it has waited here is off both; and it may have been granted more than is believed.
-        rest = patience + left - granted
-        return tuple.__new__(Lease, (node, time, left, born, name, max(rest, 0)))
+        rest = max(0, patience + left - granted)
+        return Lease(node, time, left, born, name, rest)
 
     def next_deadline(self) -> float:
         """Return the waking time at which the next lease lapses, or infinity."""
@@ -263,6 +256,10 @@ class LeaseTable:
         name = self._held[node].lease.name
         if name is not None:
             self._contested[name] = None
+
+    def _is_more_of(self, held: Lease, lease: Lease) -> bool:
+        """Tell whether a lease only goes on with one that is believed, and so turns nobody."""
+        return lease.node in self._believed and (held.born, held.name) == (lease.born, lease.name)
 
     def _queue(self, held: _Held) -> None:
         held.queued = held.deadline

@@ -126,16 +126,14 @@ class Service:
     @classmethod
     def of(cls, key: str, stamp: Stamp, record: Record) -> Service:
         """Return the service that an entry stands for."""
-        time, node = stamp
-        persistent = key[0] == _PERSISTENT
         return cls(
-            key[1:] if persistent else key,
+            id_of(key),
             record.role,
             record.address,
             record.port,
-            node,
-            time,
-            persistent,
+            stamp.node,
+            stamp.time,
+            is_persistent(key),
             record.data,
         )
 

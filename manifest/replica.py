@@ -370,5 +370,5 @@ def _latest(gossip: Gossip) -> int:
     times += [entry.stamp.time for entry in delta.entries]
     times += [renewal.time for renewal in gossip.renewals]
     for lease in leases:
-        times += (lease[1], lease[3])
+        times += (lease.time, lease.born)
     return max(times, default=0)

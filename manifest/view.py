@@ -126,10 +126,9 @@ class View:
         self, key: str, before: Entry[str, Record] | None, after: Entry[str, Record] | None
     ) -> None:
         """Show what a key's entry means now; `before` is the entry as of the last refresh."""
-        persistent = is_persistent(key)
-        if not persistent:
+        if not is_persistent(key):
             self._index_lease(key, _holder(before), _holder(after))
-        self._show(id_of(key) if persistent else key, FreeReason.EXPIRED)
+        self._show(id_of(key), FreeReason.EXPIRED)
 
     def turn(self, node: str, reason: FreeReason) -> None:
         """Show or hide the services of a node whose lease has turned; `reason` is why they go."""
@@ -185,10 +184,7 @@ class View:
     def _add(self, service: Service) -> None:
         id, name = service.id, service.name
         self._services[id] = service
-        named = self._by_name.get(name)
-        if named is None:
-            named = self._by_name[name] = {}
-        named[id] = service
+        self._by_name.setdefault(name, {})[id] = service
         if self._by_port is not None:
             self._index_port(self._by_port, service)
         self._forget_order(name)

@@ -242,15 +242,15 @@ MUTANTS = (
     _of(
         "lease extended by a relay",
         LEASES,
-        "        return tuple.__new__(Lease, (node, time, left, born, name, max(rest, 0)))\n",
+        "        return Lease(node, time, left, born, name, rest)\n",
         "        return held.lease if left else held.lease._replace(remaining=0)\n",
         CLUSTERS + "test_the_dead_are_gone_in_time",
     ),
     _of(
         "lease extended by a late duplicate",
         LEASES,
-        "            elif time <= held.lease[1] or held.deadline == math.inf:\n",
-        "            elif time < held.lease[1] or held.deadline == math.inf:\n",
+        "            elif time <= held.lease.time or held.deadline == math.inf:\n",
+        "            elif time < held.lease.time or held.deadline == math.inf:\n",
         "tests/property/test_leases.py::test_the_table_agrees_with_a_naive_one",
         CLUSTERS + "test_the_dead_are_gone_in_time",
     ),

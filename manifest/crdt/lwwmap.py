@@ -229,7 +229,7 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
             return []
         found: list[Moved] = []
         for move in reversed(self._moved.values()):
-            if move[0] <= after:
+            if move.position <= after:
                 break
             found.append(move)
         found.reverse()
