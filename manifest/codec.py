@@ -185,6 +185,7 @@ _WHAT_DATA_IS = (
 
 _SCALARS = {type(None), bool, int, float, str}
 _CONTAINERS = {list, dict}
+_TEXT = {str}
 
 
 def _is_plain(data: dict[str, Any]) -> bool:
@@ -199,11 +200,11 @@ def _is_plain(data: dict[str, Any]) -> bool:
         for container in level:
             values = container
             if type(container) is dict:
-                if {*map(type, container)} - {str}:
+                if not _TEXT.issuperset(map(type, container)):
                     return False
                 values = container.values()
             kinds = {*map(type, values)}
-            if kinds - _SCALARS:
+            if not kinds <= _SCALARS:
                 if kinds - _SCALARS - _CONTAINERS or depth == MAX_DEPTH:
                     return False
                 # What is empty holds nothing to be looked at.

@@ -87,11 +87,9 @@ class Record:
 
     def size(self, key: str) -> int:
         """Return what this record costs under `key`, in bytes, for comparison with a limit."""
-        words = key, self.role, self.address or ""
+        words = f"{key}{self.role}{self.address or ''}"
         # Nearly all of them are ASCII, which is known without looking.
-        return len(self.data) + sum(
-            [len(word) if word.isascii() else len(word.encode()) for word in words]
-        )
+        return len(self.data) + (len(words) if words.isascii() else len(words.encode()))
 
 
 @attrs.frozen(repr=False, weakref_slot=False)
@@ -160,9 +158,8 @@ class Service:
 
 def service_of(entry: Entry[str, Record]) -> Service | None:
     """Return the service that an entry stands for, or None for a tombstone."""
-    return (
-        Service.of(entry.key, entry.stamp, entry.value) if isinstance(entry.value, Record) else None
-    )
+    record = entry.value
+    return Service.of(entry.key, entry.stamp, record) if isinstance(record, Record) else None
 
 
 def parse_role(role: str) -> tuple[str, semver.Version | None]:

@@ -46,27 +46,27 @@ class Registrations:
         large, `LimitReached` where there are too many, `NotOwner` for an id that is bound to
         another manifest.
         """
-        key = key_of(self._new_id() if id is None else check_id(id), persistent=persistent)
-        if owner_of(key) not in (None, self._replica.node):
-            raise NotOwner(
-                f"the id {id} is bound to the manifest {owner_of(key)}: choose another id"
-            )
-        if record.address is None:
-            record = attrs.evolve(record, address=self.address)
+        if id is None:
+            key = self._new_key(persistent=persistent)
+        else:
+            key = key_of(check_id(id), persistent=persistent)
+            if owner_of(key) not in (None, self._replica.node):
+                raise NotOwner(
+                    f"the id {id} is bound to the manifest {owner_of(key)}: choose another id"
+                )
+        if record.address is None and self.address is not None:
+            # What attrs.evolve does as well, in a fifth of the time.
+            record = Record(record.role, self.address, record.port, record.data)
         addressless = record.address is None
         # Whatever the address turns out to be, there must be room for it.
         size, limit = record.size(key), self._limits.record_bytes
         if size + addressless * ADDRESS_BYTES > limit:
             raise _too_large(size, limit)
         if key not in self._waiting:
-            check_registration(
-                self._limits,
-                self._replica.map,
-                self._replica.node,
-                key,
-                waiting=len(self._waiting),
-            )
-        self._forget_what_waits(key)
+            replica, waiting = self._replica, len(self._waiting)
+            check_registration(self._limits, replica.map, replica.node, key, waiting=waiting)
+        if self._addressless or self._waiting:
+            self._forget_what_waits(key)
         if addressless and waits:
             self._waiting[key] = record
             return self._in_waiting(key)
@@ -110,16 +110,17 @@ class Registrations:
         """Free a service, or what waits to be it, if nobody else has taken it over."""
         self._free_if_mine(key_of(service.id, persistent=service.persistent))
 
-    def _new_id(self) -> str:
-        """Return an id of this manifest's own that nobody has used, by hand neither."""
+    def _new_key(self, *, persistent: bool) -> str:
+        """Return the key of an id of this manifest's own that nobody has used, by hand neither."""
+        entry_of, waiting = self._replica.map.entry, self._waiting
         while True:
             self._ids += 1
             id = f"{self._replica.node}.{self._ids}"
-            if not any(map(self._is_used, (id, key_of(id, persistent=True)))):
-                return id
-
-    def _is_used(self, key: str) -> bool:
-        return self._replica.map.entry(key) is not None or key in self._waiting
+            lasting = key_of(id, persistent=True)
+            if entry_of(id) is entry_of(lasting) is None and waiting.keys().isdisjoint(
+                (id, lasting)
+            ):
+                return lasting if persistent else id
 
     def _in_waiting(self, key: str) -> Service:
         """Return what waits under a key as it would be if it were registered now."""

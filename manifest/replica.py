@@ -115,9 +115,10 @@ class Replica:
         self._apply(self._put(entry))
         shown = self.view.services.get(id_of(key))
         # It is shown, unless this node is not believed: no stamp is later than that of this write.
-        if shown is not None and (shown.owner, shown.persistent) == (
-            self.node,
-            is_persistent(key),
+        if (
+            shown is not None
+            and shown.owner == self.node
+            and shown.persistent == is_persistent(key)
         ):
             return shown
         return Service.of(key, entry.stamp, record)
@@ -342,10 +343,12 @@ class Replica:
     # Bookkeeping
 
     def _put(self, *entries: Entry[str, Record]) -> tuple[Change[str, Record], ...]:
+        own = self._own
         for entry in entries:
-            if not is_persistent(entry.key):
-                self._own.pop(entry.key, None)
-                self._own[entry.key] = entry
+            key = entry.key
+            if not is_persistent(key):
+                own.pop(key, None)
+                own[key] = entry
         return self.map.write(*entries)
 
     def _apply(self, changes: Iterable[Change[str, Record]]) -> None:

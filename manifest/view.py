@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
-from .crdt import Entry, LWWMap
+from .crdt import TOMBSTONE, Entry, LWWMap
 from .events import Event, Freed, FreeReason, Registered, Updated
 from .query import Query
 from .ranges import Range
@@ -111,8 +111,10 @@ class View:
 
     def _forget_order(self, name: str) -> None:
         """Forget what was sorted and chosen of a name: something of it came, went or changed."""
-        self._sorted.pop(name, None)
-        self._ranged.pop(name, None)
+        # Nothing of a name is ranged that is not sorted.
+        if name in self._sorted:
+            del self._sorted[name]
+            self._ranged.pop(name, None)
 
     def _newest_first(self, services: Iterable[Service]) -> dict[str, Service]:
         chosen = {service.id: service for service in services}
@@ -145,11 +147,14 @@ class View:
 
     def _visible(self, id: str) -> Service | None:
         """Return what an id should show: of a leased and a persistent record, the later-written."""
-        leased = self._entries.entry(id)
-        if leased is not None and (leased.is_tombstone or not self._believes(leased.stamp.node)):
+        entry_of = self._entries.entry
+        leased = entry_of(id)
+        if leased is not None and (
+            leased.value is TOMBSTONE or not self._believes(leased.stamp.node)
+        ):
             leased = None
-        kept = self._entries.entry(key_of(id, persistent=True))
-        if kept is not None and kept.is_tombstone:
+        kept = entry_of(key_of(id, persistent=True))
+        if kept is not None and kept.value is TOMBSTONE:
             kept = None
         if kept is not None and (leased is None or kept.stamp > leased.stamp):
             leased = kept
@@ -223,7 +228,7 @@ def _is_one(before: Service, after: Service) -> bool:
 
 
 def _holder(entry: Entry[str, Record] | None) -> str | None:
-    return None if entry is None or entry.is_tombstone else entry.stamp.node
+    return None if entry is None or entry.value is TOMBSTONE else entry.stamp.node
 
 
 def _discard(index: dict[K, dict[str, V]], key: K, id: str) -> None:

@@ -48,8 +48,9 @@ class HybridClock:
 
     def tick(self) -> int:
         """Return a time that exceeds every time issued or observed so far, for a new write."""
-        self._last = max(self._last + 1, from_milliseconds(self._physical()))
-        return self._last
+        now = from_milliseconds(self._physical())
+        self._last = last = now if now > self._last else self._last + 1
+        return last
 
     def observe(self, time: int) -> None:
         """Take note of a time seen elsewhere: every later tick exceeds it.

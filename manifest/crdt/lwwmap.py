@@ -293,22 +293,26 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
             _check_together(entries)
         for each in entries:
             self._check_advance(each.stamp, exempt=self._permanent(each.key))
-        held = [(each, self._entries.get(each.key)) for each in entries]
-        winners = [(each, before) for each, before in held if _wins(each, before)]
+        winners = [
+            (each, before)
+            for each in entries
+            if _wins(each, before := self._entries.get(each.key))
+        ]
         time, node = entry.stamp
         self._reflect(node, time)
         for each, before in winners:
             self._place(each, before)
         self._settle(node)
-        return tuple(Change(each.key, before, each) for each, before in winners)
+        return tuple([Change(each.key, before, each) for each, before in winners])
 
     def _check_advance(self, stamp: Stamp, *, exempt: bool) -> None:
-        if stamp.time <= self.reflected(stamp.node):
+        time, node = stamp
+        if time <= self._context.get(node, 0):
             raise ValueError(
                 f"a local write needs a stamp beyond its node's context, got {stamp} where the "
-                f"context says {self.reflected(stamp.node)}: take the time from HybridClock.tick()"
+                f"context says {self.reflected(node)}: take the time from HybridClock.tick()"
             )
-        if stamp.time <= self._horizon and not exempt:
+        if time <= self._horizon and not exempt:
             raise ValueError(
                 f"nothing exists at or under the horizon {self._horizon}, got {stamp}: let the "
                 "clock observe the horizon, then take a new time"
@@ -350,6 +354,7 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         for node in [node for node, time in self._context.items() if time <= horizon]:
             self._settle(node)
         self._journal.trim()
+        self._trim_due()
         return tuple(Change(entry.key, entry, None) for entry in dropped)
 
     def _check_connects(self, delta: Delta[K, V], horizon: int) -> None:
@@ -380,7 +385,8 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
             self._release(before)
         self._entries[entry.key] = entry
         self._held[node] = self._held.get(node, 0) + 1
-        self._latest[node] = max(self._latest.get(node, 0), time)
+        if time > self._latest.get(node, 0):
+            self._latest[node] = time
         if entry.value is TOMBSTONE:
             self._tombstones += 1
             self._buried[node] = self._buried.get(node, 0) + 1
@@ -392,9 +398,11 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         else:
             heappush(self._due, (time, self._position, entry.key))
         if before is not None:
+            # Where nothing was superseded, nothing more than before is there to be forgotten.
             self._settle(before.stamp.node)
-        self._journal.trim()
-        self._trim(node)
+            self._journal.trim()
+            self._trim_due()
+            self._trim_earliest(before.stamp.node)
 
     def _release(self, entry: Entry[K, V]) -> None:
         node = entry.stamp.node
@@ -450,8 +458,9 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         entry = self._entries.get(due[2])
         return entry is not None and entry.stamp == (due[0], node)
 
-    def _trim(self, node: str) -> None:
-        """Forget what was superseded once it is the majority: O(log n) per change, amortised."""
+    # Forget what was superseded once it is the majority: O(log n) per change, amortised
+
+    def _trim_due(self) -> None:
         if len(self._due) > 2 * len(self._entries) + _SLACK:
             self._due = [
                 (entry.stamp.time, position, entry.key)
@@ -459,6 +468,8 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
                 if not self._permanent(entry.key)
             ]
             heapify(self._due)
+
+    def _trim_earliest(self, node: str) -> None:
         heap = self._earliest.get(node, [])
         if len(heap) > 2 * len(self._lasting.get(node, ())) + _SLACK:
             self._earliest[node] = [due for due in heap if self._is_current(due, node)]
