@@ -99,6 +99,7 @@ class Exchange:
         for connection in self._connections():
             if connection.protocol.is_pressed:
                 connection.wake()
+                connection.send_ahead()
 
     def pass_on(self, source: Connection, writes: bool, within: Mapping[str, float]) -> None:
         """Have the links carry writes at once, and contexts within so many seconds each.

@@ -9,12 +9,12 @@ simulation brings its own.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import attrs
 import trio
 
-__all__ = ["Address", "Network", "Stream"]
+__all__ = ["Address", "Network", "PromptNetwork", "Stream"]
 
 Stream = trio.abc.HalfCloseableStream
 """What a link runs over: ordered bytes in both directions, each of which can end by itself."""
@@ -58,3 +58,14 @@ class Network(Protocol):
 
     def own_address(self) -> str:
         """Return the address under which this host is likely reached by others."""
+
+
+@runtime_checkable
+class PromptNetwork(Protocol):
+    """What a `Network` may offer besides: a way to send from where nobody can wait."""
+
+    def send_now(self, stream: Stream, data: bytes) -> int:
+        """Send what the system takes at once, and return how many bytes that is; never raises.
+
+        For a stream on which no task is sending. What is left over, `send_all` can send.
+        """

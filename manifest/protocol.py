@@ -412,6 +412,11 @@ class LinkProtocol:
         return node == self._peer_node or time <= self._known.get(node, 0)
 
     @property
+    def backlog(self) -> int:
+        """How many changes there are here, at the most, that have not been looked at for it."""
+        return self._replica.map.position - self._cursor
+
+    @property
     def flushed(self) -> bool:
         """Whether everything that there is to say has been returned by `bytes_to_send`."""
         return not self._queued and (

@@ -371,6 +371,11 @@ class Host:
         assert isinstance(stream, StreamEnd)
         return stream.remote
 
+    def send_now(self, stream: Stream, data: bytes) -> int:
+        """Send what there is room for, and return how many bytes that is."""
+        assert isinstance(stream, StreamEnd)
+        return stream.send_now(data)
+
     def own_address(self) -> str:
         """Return the address under which others reach this host: its name."""
         return self.name

@@ -138,6 +138,17 @@ class StreamEnd(trio.abc.HalfCloseableStream):
             self._sending = False
             self.cut_short = self.cut_short or 0 < len(left) < len(data)
 
+    def send_now(self, data: bytes) -> int:
+        """Hand bytes to the network, as many as there is room for; return how many those are."""
+        if self._sending or self.closed or self.finished or self.cut_short:
+            raise AssertionError("nothing can be sent on this stream: see who sends, or ended it")
+        room = self.outbound.capacity - self.outbound.unread
+        part = data if room >= len(data) else data[: int(room)]
+        if not part or self.outbound.broken or self.lost:
+            return 0
+        self._transmit(part)
+        return len(part)
+
     def _transmit(self, part: bytes) -> None:
         if self.cut_after is not None:
             part, rest = part[: self.cut_after], part[self.cut_after :]
