@@ -134,9 +134,8 @@ class Connection:
         if (
             self._prompt is None
             or self.protocol.backlog < _AHEAD
-            # The writer is in the middle of something, or has gone.
+            # The writer is in the middle of something, or will not write any more.
             or not self._idle.is_set()
-            or self._ended.is_set()
             or self.protocol.parting
         ):
             return

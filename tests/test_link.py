@@ -993,3 +993,81 @@ async def test_who_synced_hears_all_there_was(autojump_clock: MockClock) -> None
             heard += await puppet.hear()
         assert sum(len(each.delta.entries) for each in heard if isinstance(each, Gossip)) == 51
         assert encode_message(Synced())  # the mark itself carries nothing
+
+
+# Much at once
+
+
+def register_many(m: Manifest, count: int = 2000) -> None:
+    """Register services one by one, without a checkpoint in between."""
+    for _ in range(count):
+        m.register("web", port=80)
+
+
+@pytest.mark.parametrize("capacity, least", [(math.inf, 20_000), (5_000, 5_000)])
+async def test_many_registrations_go_out_while_they_are_made(
+    autojump_clock: MockClock, capacity: float, least: int
+) -> None:
+    """The peer has been sent the first before the last are made, and gets each of them once."""
+    network = SimulatedNetwork(conditions=Conditions(capacity=capacity))
+    async with (
+        open_manifest(environment=network.host(A).environment()) as a,
+        open_manifest(environment=network.host(B).environment()) as b,
+    ):
+        await a.listen()
+        link = b.connect(host=A)
+        await link.wait_synced()
+        before = network.transmitted[A, B]
+        register_many(a)
+        assert network.transmitted[A, B] - before >= least
+        await until(lambda: a.services() == b.services())
+        assert len(b.services()) == 2001
+        assert (link.traffic.entries_received, link.traffic.entries_redundant) == (2001, 0)
+
+
+async def test_a_few_registrations_are_left_to_the_writer(autojump_clock: MockClock) -> None:
+    """Nothing goes out from where they are made: they share a frame at the next checkpoint."""
+    network = SimulatedNetwork()
+    async with open_manifest(environment=network.host(A).environment()) as a:
+        await a.listen()
+        puppet = Puppet(await network.host(B).dial(A, 3100))
+        await puppet.greet()
+        await trio.sleep(1)
+        before = network.transmitted[A, B]
+        register_many(a, 500)
+        assert network.transmitted[A, B] == before
+
+
+async def test_nothing_is_sent_ahead_of_what_is_being_sent(autojump_clock: MockClock) -> None:
+    """Behind what a peer does not take yet the rest waits, and behind the last word comes none."""
+    network = SimulatedNetwork(conditions=Conditions(capacity=5_000))
+    async with open_manifest(environment=network.host(A).environment()) as a:
+        await a.listen()
+        puppet = Puppet(await network.host(B).dial(A, 3100))
+        await puppet.greet()
+        await trio.sleep(1)
+        register_many(a)
+        await trio.sleep(1)
+        # By now the writer waits for the peer to read.
+        register_many(a)
+        (link,) = a.links
+        link.close()
+        register_many(a)
+        assert await hears_bye(puppet)
+        assert len(puppet.replica.map) == 1 + 512
+        register_many(a)
+        await until(lambda: not a.links)
+
+
+async def test_all_that_was_registered_arrives_before_the_farewell(
+    autojump_clock: MockClock,
+) -> None:
+    """A manifest that closes at once is heard to its end, and what it sent ahead goes first."""
+    network = SimulatedNetwork(conditions=Conditions(capacity=5_000))
+    async with open_manifest(environment=network.host(B).environment()) as b:
+        await b.listen()
+        async with open_manifest(environment=network.host(A).environment()) as a:
+            await a.connect(host=B).wait_synced()
+            register_many(a)
+        assert [each.role for each in b.services().values()] == [f"manifest@{manifest.__version__}"]
+        assert b.statistics().tombstones >= 1000

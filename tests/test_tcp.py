@@ -246,6 +246,31 @@ async def test_a_peer_that_is_gone_has_no_address() -> None:
     await stream.aclose()
 
 
+async def test_what_fits_is_sent_without_waiting() -> None:
+    """As much as the buffers take is sent at once, and nothing to who is full or gone."""
+    (listener,) = await network.listen("127.0.0.1", 0)
+    near = await network.dial("127.0.0.1", network.bound(listener).port)
+    far = await listener.accept()
+    assert network.send_now(near, b"hello") == 5
+    assert await far.receive_some() == b"hello"
+    much = b"x" * 2**20
+    taken = [network.send_now(near, much)]
+    while taken[-1]:
+        taken.append(network.send_now(near, much))
+    read = 0
+    while read < sum(taken):
+        read += len(await far.receive_some())
+    # Trio can send on it as before.
+    await near.send_all(b"bye")
+    assert await far.receive_some() == b"bye"
+    await close(far, listener)
+    await near.send_all(b"nobody is there, and says so")
+    with pytest.raises(trio.BrokenResourceError):
+        await near.send_all(b"hello")
+    assert network.send_now(near, b"hello") == 0
+    await near.aclose()
+
+
 def test_this_hosts_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """This host's address is that of the way to others: IPv4, else IPv6, else loopback."""
 

@@ -73,6 +73,23 @@ async def test_a_host_is_reached_by_its_name(autojump_clock: MockClock) -> None:
     assert a.dials == [trio.current_time()]
 
 
+async def test_what_there_is_room_for_is_sent_without_waiting() -> None:
+    """No more than that is taken, nothing where the stream is broken, and never out of turn."""
+    network = SimulatedNetwork(conditions=Conditions(capacity=4))
+    a, b = network.host("a"), network.host("b")
+    (listener,) = await b.listen("0.0.0.0", 80)
+    near = await a.dial("b", 80)
+    far = await listener.accept()
+    assert [a.send_now(near, b"hello"), a.send_now(near, b"o")] == [4, 0]
+    assert await far.receive_some() == b"hell"
+    assert a.send_now(near, b"o") == 1
+    network.cut("a", "b")
+    assert a.send_now(near, b"!") == 0
+    await near.aclose()
+    with pytest.raises(AssertionError, match="nothing can be sent on this stream"):
+        a.send_now(near, b"!")
+
+
 @pytest.mark.parametrize(
     "listens, dials",
     [
