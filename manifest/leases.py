@@ -117,11 +117,12 @@ class LeaseTable:
                     continue
             elif time <= held.lease.time or held.deadline == math.inf:
                 continue
-            # What was overdue here is so elsewhere as well. Nobody spares more than half of what is
-            # left.
-            overdue = held is not None and held.missed
-            taken[node] = 0.0 if overdue else min(patience, remaining // 2) / 1000 * _SHARE
             deadline = now + min(remaining / 1000, longest)
+            # Nobody spares more than half of what is left.
+            taken[node] = min(patience, remaining // 2) / 1000 * _SHARE
+            if held is not None and held.missed:
+                # What was overdue here is so elsewhere as well.
+                taken[node] = 0.0
             if held is not None and self._is_more_of(held.lease, lease):
                 held.lease, held.deadline, held.missed = lease, deadline, False
             else:
@@ -144,7 +145,8 @@ class LeaseTable:
         left = max(0, int((held.deadline - (self._now() if now is None else now)) * 1000))
         # What it has waited here is off both; and it may have been granted more than is believed.
         rest = max(0, patience + left - granted)
-        return Lease(node, time, left, born, name, rest)
+        # What Lease(...) does as well, in half of the time.
+        return tuple.__new__(Lease, (node, time, left, born, name, rest))
 
     def next_deadline(self) -> float:
         """Return the waking time at which the next lease lapses, or infinity."""
@@ -197,6 +199,8 @@ class LeaseTable:
             node = heapq.heappop(self._deadlines)[1]
             self._held[node].queued = math.inf
             self._unsettle(node)
+        if not self._unsettled:
+            return []
         # Once for each name: many bearers of one may have been heard of.
         latest = {name: self._latest_of(name, now) for name in self._contested}
         for name in self._contested:

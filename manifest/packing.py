@@ -18,6 +18,9 @@ from .records import Record
 
 __all__ = ["GossipPacker", "pack_gossip"]
 
+_MARK = 1 + 5 + 9 + 9
+"""The most bytes of a mark without a lease."""
+
 
 class GossipPacker:
     """Fills one gossip message up to a limit, in bytes of payload, and up to `MAX_ROWS` rows.
@@ -105,25 +108,34 @@ class GossipPacker:
 
     def add_mark(self, node: str, since: int, until: int, lease: Lease | None = None) -> bool:
         """Add a node's interval, from `since` to `until`, and its lease; False unless both fit."""
-        cost, rows = 1 + 5 + 9 + 9, 1
-        if lease is not None:
-            cost, rows = cost + _cost_of(lease), 2
-        if fits := self._take_node(cost, node, rows):
-            base, index = self._base, self._nodes[node]
-            self._marks.append((index, since - base, until - base))
-            if lease is not None:
-                self._append(lease, index)
+        base = self._base
+        if lease is None:
+            if fits := self._take_node(_MARK, node):
+                self._marks.append((self._nodes[node], since - base, until - base))
+            return fits
+        _, time, remaining, born, name, patience = lease
+        if time != until:
+            if fits := self._take_node(_MARK + _cost_of(lease), node, rows=2):
+                self._marks.append((self._nodes[node], since - base, until - base))
+                self._append(lease)
+            return fits
+        # A heartbeat, which is most of what there is: one row has both.
+        named = born or name is not None
+        cost = _MARK + 9 + 9 + (9 + 5 + _bytes_of(name or "") if named else 0)
+        if fits := self._take_node(cost, node):
+            row = (self._nodes[node], since - base, until - base, remaining, patience)
+            self._marks.append((*row, born - base if born else None, name) if named else row)
         return fits
 
     def add_lease(self, lease: Lease) -> bool:
         """Add a lease; False where it does not fit."""
         if fits := self._take_node(_cost_of(lease), lease.node):
-            self._append(lease, self._nodes[lease.node])
+            self._append(lease)
         return fits
 
-    def _append(self, lease: Lease, index: int) -> None:
-        _, time, remaining, born, name, patience = lease
-        row = (index, time - self._base, remaining, patience)
+    def _append(self, lease: Lease) -> None:
+        node, time, remaining, born, name, patience = lease
+        row = (self._nodes[node], time - self._base, remaining, patience)
         if born or name is not None:
             self._leases.append((*row, born - self._base if born else None, name))
         else:
@@ -224,9 +236,14 @@ def pack_gossip(gossip: Gossip) -> bytes:
     delta = gossip.delta
     packer = GossipPacker(2**62, base=_base_of(gossip))
     fits = [packer.add_entry(entry) for entry in delta.entries]
+    # A lease of the time that is marked shares the mark's row, and the others have their own.
+    marked = [lease for lease in gossip.leases if delta.until.get(lease.node) == lease.time]
+    # The first of several, so that what is read is written alike.
+    shared = {lease.node: lease for lease in reversed(marked)}
     for node, until in delta.until.items():
-        fits.append(packer.add_mark(node, delta.since.get(node, 0), until))
-    fits += [packer.add_lease(lease) for lease in gossip.leases]
+        fits.append(packer.add_mark(node, delta.since.get(node, 0), until, shared.get(node)))
+    others = (lease for lease in gossip.leases if shared.get(lease.node) is not lease)
+    fits += [packer.add_lease(lease) for lease in others]
     fits += [packer.add_prune(node) for node in gossip.prunes]
     fits += [packer.add_graft(node) for node in gossip.grafts]
     fits += [packer.add_renewals(renewal) for renewal in gossip.renewals]

@@ -34,7 +34,7 @@ from datetime import UTC, datetime
 
 import attrs
 
-from .crdt import Entry, Moved, from_milliseconds, to_milliseconds
+from .crdt import Entry, from_milliseconds, to_milliseconds
 from .errors import LinkError, LinkRefused, ManifestError
 from .frames import HEADER_BYTES, FrameReader, frame
 from .messages import Bye, Gossip, Hello, Message, Synced
@@ -97,6 +97,9 @@ class LinkProtocol:
         self._cursor = 0
         # Up to where contexts have been sent; behind the cursor only within one walk.
         self._marked = 0
+        # Up to where contexts have been looked at, and those nodes that the peer is to be told of.
+        self._noted = 0
+        self._lacking: dict[str, None] = {}
         # Up to where entries have been looked at, and whether one of them is to go out at once.
         self._looked = 0
         self._urgent = False
@@ -280,9 +283,10 @@ class LinkProtocol:
 
         `least` where it knows, or hears it elsewhere, or where that is sooner.
         """
-        known, pruned, reflected = self._known, self._pruned, self._replica.map.reflected
+        self._note_moves()
+        lacking, pruned = self._lacking, self._pruned
         for node, seconds in within.items():
-            if seconds < least and node not in pruned and reflected(node) > known.get(node, 0):
+            if seconds < least and node in lacking and node not in pruned:
                 least = seconds
         return least
 
@@ -387,8 +391,10 @@ class LinkProtocol:
 
     def _find_urgent(self) -> bool:
         """Look for an entry that is to go out at once, each of them once."""
-        for position, entry in self._replica.map.journal(max(self._looked, self._cursor)):
-            self._looked = position
+        looked, self._looked = max(self._looked, self._cursor), self._replica.map.position
+        if looked == self._looked:
+            return self._urgent
+        for position, entry in self._replica.map.journal(looked):
             if entry.stamp.node not in self._pruned and self._is_news(position, entry):
                 self._urgent = True
                 break
@@ -516,14 +522,14 @@ class LinkProtocol:
 
     def _pack_marks(self, packer: GossipPacker) -> None:
         """Pack the contexts that moved, each with its lease, once all entries are on their way."""
-        replica, now = self._replica, self._replica.waking.now()
-        for position, node, time in self._lacking():
-            if not self._pack_mark(packer, node, time, now):
+        self._note_moves()
+        now, lacking = self._replica.waking.now(), self._lacking
+        for node in list(lacking):
+            if self._lacks(node) and not self._pack_mark(packer, node, now):
                 return
-            self._marked = position
+            del lacking[node]
         for node in list(self._missed):
-            time = replica.map.reflected(node)
-            if time > self._known.get(node, 0) and not self._pack_mark(packer, node, time, now):
+            if not self._pack_mark(packer, node, now):
                 return
             del self._missed[node]
         for told, add in ((self._prunes, packer.add_prune), (self._grafts, packer.add_graft)):
@@ -538,26 +544,34 @@ class LinkProtocol:
         self._cursor = self._marked = self._replica.map.position
         self._theirs.clear()
 
-    def _pack_mark(self, packer: GossipPacker, node: str, time: int, now: float) -> bool:
-        known, lease = self._known.get(node, 0), self._replica.lease_of(node, now)
-        if fits := packer.add_mark(node, known, time, lease):
+    def _pack_mark(self, packer: GossipPacker, node: str, now: float) -> bool:
+        time, known = self._replica.map.reflected(node), self._known.get(node, 0)
+        if time <= known:
+            return True
+        if fits := packer.add_mark(node, known, time, self._replica.lease_of(node, now)):
             self._known[node] = time
         return fits
 
-    def _lacking(self) -> list[Moved]:
-        """Return the contexts that moved and that the peer is to be told of.
+    def _note_moves(self) -> None:
+        """Look at the contexts that moved, each move once, for those that the peer lacks."""
+        known, pruned, latest = self._known, self._pruned, self._replica.map.latest
+        for _, node, time in self._replica.map.moved(self._noted):
+            # As `_lacks` says, without a call for each.
+            have = known.get(node, 0)
+            if time > have and (node not in pruned or latest.get(node, 0) > have):
+                self._lacking[node] = None
+        self._noted = self._replica.map.position
+
+    def _lacks(self, node: str) -> bool:
+        """Tell whether the peer is to be told how far a node's history goes.
 
         It is not where it knows as much, or where it hears elsewhere what is new and that is
         heartbeats alone, not writes.
         """
-        known, pruned, latest = self._known, self._pruned, self._replica.map.latest
-        lacking: list[Moved] = []
-        for move in self._replica.map.moved(self._marked):
-            _, node, time = move
-            have = known.get(node, 0)
-            if time > have and (node not in pruned or latest.get(node, 0) > have):
-                lacking.append(move)
-        return lacking
+        have, replica_map = self._known.get(node, 0), self._replica.map
+        return replica_map.reflected(node) > have and (
+            node not in self._pruned or replica_map.latest.get(node, 0) > have
+        )
 
 
 def _time(milliseconds: int) -> str:

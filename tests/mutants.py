@@ -242,7 +242,7 @@ MUTANTS = (
     _of(
         "lease extended by a relay",
         LEASES,
-        "        return Lease(node, time, left, born, name, rest)\n",
+        "        return tuple.__new__(Lease, (node, time, left, born, name, rest))\n",
         "        return held.lease if left else held.lease._replace(remaining=0)\n",
         CLUSTERS + "test_the_dead_are_gone_in_time",
     ),

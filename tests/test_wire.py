@@ -240,7 +240,9 @@ WRITE = {
     "since": -5,
 }  # fmt: skip
 FREE = {"key": 1, "time": 0, "node": 0}
-MARK = {"node": 0, "since": -1, "until": 0}
+MARK = {
+    "node": 0, "since": -1, "until": 0, "remaining": 1, "patience": 1, "born": -5, "name": "db-1",
+}  # fmt: skip
 LEASE = {"node": 0, "time": 0, "remaining": 1, "patience": 1, "born": -5, "name": "db-1"}
 RENEWAL = {"node": 0, "time": 0, "since": -5, "first": 1, "length": 1}
 ROW: dict[str, dict[str, Any]] = {
@@ -307,7 +309,12 @@ BAD_TIMES: tuple[Any, ...] = (
             )
             for value in BAD_TIMES
         ),
-        *(("leases", "born", value) for value in BAD_TIMES if value is not None),
+        *(
+            (field, "born", value)
+            for field in ("marks", "leases")
+            for value in BAD_TIMES
+            if value is not None
+        ),
         *(("marks", "since", value) for value in (-T - 1, 1, -(2**63), 2**63, None, "1", 1.0)),
         *(
             (field, "node", value)
@@ -318,9 +325,15 @@ BAD_TIMES: tuple[Any, ...] = (
         *(("writes", "address", value) for value in (1, MAX_INT, *BAD_NUMBERS)),
         *(("writes", "port", value) for value in (0, 65536, *BAD_NUMBERS)),
         *(("writes", "data", value) for value in BAD_BYTES),
-        *(("leases", "remaining", value) for value in (None, *BAD_NUMBERS)),
-        *(("leases", "patience", value) for value in (None, *BAD_NUMBERS)),
-        *(("leases", "name", value) for value in BAD_NAMES),
+        *(
+            (field, column, value)
+            for field in ("marks", "leases")
+            for column, values in (
+                ("remaining", (None, *BAD_NUMBERS)), ("patience", (None, *BAD_NUMBERS)),
+                ("name", BAD_NAMES),
+            )
+            for value in values
+        ),
         *(
             (field, "since", value)
             for field in ("writes", "renewals")

@@ -92,6 +92,8 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
     """
 
     __slots__ = (
+        "_answer",
+        "_answered",
         "_buried",
         "_context",
         "_due",
@@ -117,6 +119,9 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         self._journal = Journal(self._entries)
         # Where each node's context last moved, in the order of those positions.
         self._moved: dict[str, Moved] = {}
+        # The last answer of `moved`, and what it depends on.
+        self._answer: tuple[Moved, ...] = ()
+        self._answered = (0, 0, 0)
         # How many entries each node's stamps hold, and the latest time among them (an upper bound).
         self._held: dict[str, int] = {}
         self._latest: dict[str, int] = {}
@@ -223,17 +228,21 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         """
         return self._journal.after(after)
 
-    def moved(self, after: int = 0) -> list[Moved]:
+    def moved(self, after: int = 0) -> tuple[Moved, ...]:
         """Return the contexts that moved behind a journal position, in the order of moving."""
         if self._position == after:
-            return []
-        found: list[Moved] = []
-        for move in reversed(self._moved.values()):
-            if move.position <= after:
-                break
-            found.append(move)
-        found.reverse()
-        return found
+            return ()
+        # All links ask for the same stretch one after the other.
+        asked = after, self._position, self._horizon
+        if self._answered != asked:
+            found: list[Moved] = []
+            for move in reversed(self._moved.values()):
+                if move.position <= after:
+                    break
+                found.append(move)
+            found.reverse()
+            self._answered, self._answer = asked, tuple(found)
+        return self._answer
 
     def delta(self, since: Mapping[str, int] = _NOTHING, *, after: int = 0) -> Delta[K, V]:
         """Return what a replica that has reflected `since` lacks: anyone that has may join it.
@@ -336,11 +345,11 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
             before = self._entries.get(entry.key)
             self._place(entry, before)
             changes.append(Change(entry.key, before, entry))
-        context = self._context
+        context, known = self._context, self._horizon
         for node, time in delta.until.items():
             if time > context.get(node, 0):
                 self._reflect(node, time)
-                if time <= self._horizon:
+                if time <= known:
                     self._settle(node)
         changes.extend(self.prune(horizon))
         return tuple(changes)

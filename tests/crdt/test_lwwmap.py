@@ -371,3 +371,13 @@ def test_the_contexts_that_moved_come_in_the_order_in_which_they_did() -> None:
     moves = [Moved(3, "c", 3), Moved(4, "a", 4), Moved(5, "b", 5)]
     for after in range(6):
         assert list(replica.moved(after)) == [move for move in moves if move.position > after]
+
+
+def test_what_the_horizon_took_is_not_told_to_who_asked_before() -> None:
+    """The answer to one question changes with a horizon that is raised, and no entry with it."""
+    replica: Map = LWWMap()
+    replica.advance("a", 10)
+    replica.advance("b", 20)
+    assert [move.node for move in replica.moved()] == ["a", "b"]
+    replica.prune(15)
+    assert [move.node for move in replica.moved()] == ["b"]
