@@ -14,7 +14,8 @@ from manifest.errors import LinkError, LinkRefused
 from manifest.frames import frame
 from manifest.link import SupervisedLink
 from manifest.messages import Bye, Gossip, Hello, Synced
-from manifest.testing import Conditions, SimulatedNetwork
+from manifest.refusals import Refusal
+from manifest.testing import Conditions, SimulatedNetwork, StreamEnd
 from manifest.wire import encode_message
 
 from .simulated import Puppet, pausable, running, until
@@ -838,6 +839,33 @@ async def test_a_peer_that_breaks_a_rule_is_told_which(autojump_clock: MockClock
         await state_of(link, LinkState.CLOSED)
         assert reason_of(link) == bye.reason
         assert a.statistics().refused == {"malformed": 1}
+
+
+async def test_who_is_refused_and_then_fails_is_counted_once(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream that its TLS refuses too, while the Bye is under way, ends one connection."""
+    network = SimulatedNetwork()
+    host = network.host(A)
+    receive_some, raised = StreamEnd.receive_some, 0
+
+    async def fail_behind_the_refusal(end: StreamEnd, max_bytes: int | None = None) -> bytes:
+        nonlocal raised
+        if end.host is host and a.statistics().refused:
+            raised += 1
+            await trio.lowlevel.checkpoint()
+            refusal = LinkRefused("the certificate has expired", Refusal.TLS)
+            raise trio.BrokenResourceError from refusal
+        return await receive_some(end, max_bytes)
+
+    monkeypatch.setattr(StreamEnd, "receive_some", fail_behind_the_refusal)
+    async with open_manifest(environment=host.environment()) as a:
+        await a.listen()
+        puppet = Puppet(await network.host(B).dial(A, 3100), cluster="blue")
+        await puppet.say()
+        await until(lambda: not host.ends)
+        assert a.statistics().refused == {"cluster": 1}
+        assert raised == 1
 
 
 async def test_what_came_before_the_fault_goes_on_to_others(autojump_clock: MockClock) -> None:
