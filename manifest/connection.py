@@ -1,8 +1,9 @@
 """One stream, driven until it ends: one reader, one writer, one protocol object.
 
 The writer task owns the sending side: it waits for a wake-up, never for a queue, and asks the
-protocol what to send now. While it waits, whoever makes many changes may send in its place. A send that was cut short may have written part of a frame, so the stream
-is never written again: it is closed forcefully.
+protocol what to send now. While it waits, whoever makes many changes may send in its place. A send
+that was cut short may have written part of a frame, so the stream is never written again: it is
+closed forcefully.
 
 Deadlines are on the waking clock, and the reader alone judges them, those of the writer included.
 After a pause of this process they have moved along with it, so what waits in the socket is read

@@ -153,7 +153,7 @@ def test_what_is_half_applied_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def join(self: Replica, gossip: Gossip) -> Joined:
         try:
             return accept(self, gossip)
-        except LinkError:
+        except ManifestError:
             self.clock.tick()
             raise
 

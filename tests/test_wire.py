@@ -592,11 +592,12 @@ def test_what_does_not_fit_leaves_the_message_as_it_was() -> None:
         assert not getattr(GossipPacker(70, base=T), add)(*(ANN, 0, T)[: 3 if "mark" in add else 1])
 
 
-def test_a_mark_and_its_lease_fit_together_or_not_at_all() -> None:
-    """Where there is room for the mark alone, neither counts as packed."""
+@pytest.mark.parametrize("time", [T, T - 1])
+def test_a_mark_and_its_lease_fit_together_or_not_at_all(time: int) -> None:
+    """Where there is room for the mark alone, neither counts as packed, in one row or in two."""
     packer = GossipPacker(150, base=T)
     before = packer.payload(horizon=0)
-    lease = Lease(ANN, T, 1, T, "x" * 50)
+    lease = Lease(ANN, time, 1, T, "x" * 50)
     assert not packer.add_mark(ANN, 0, T, lease)
     assert packer.payload(horizon=0) == before
     packer = GossipPacker(250, base=T)

@@ -303,9 +303,7 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         for each in entries:
             self._check_advance(each.stamp, exempt=self._permanent(each.key))
         winners = [
-            (each, before)
-            for each in entries
-            if _wins(each, before := self._entries.get(each.key))
+            (each, before) for each in entries if _wins(each, before := self._entries.get(each.key))
         ]
         time, node = entry.stamp
         self._reflect(node, time)
