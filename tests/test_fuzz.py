@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from manifest.crdt import Entry, Stamp
-from manifest.errors import LinkError, ManifestError
+from manifest.errors import ManifestError
 from manifest.messages import Gossip
 from manifest.protocol import LinkProtocol
 from manifest.records import Record
