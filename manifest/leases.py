@@ -31,8 +31,8 @@ __all__ = ["LeaseTable", "Turn"]
 
 _BEARERS = 256
 """How many nodes of one name are rivals for it at a time."""
-_SHARE = 2 / 3
-"""How much of the patience that is left a relay may spend: with half, those far away would need
+_SHARE = 4 / 5
+"""How much of the patience that is left a relay may spend: with less, those far away need more
 frames of their own where their heartbeats take along what waits."""
 _OVERDUE = 3
 """Once no more than one in so many parts of a lease is left, the heartbeat after it is overdue."""

@@ -24,7 +24,7 @@ from manifest.testing import SimulatedNetwork
 
 from .simulated import until
 
-LINGER = 0.06
+LINGER = 0.03
 """Seconds for which each relay may hold any heartbeat, and what its clock may be out by."""
 QUIET: dict[str, Any] = {"heartbeat_interval": 60.0, "registration_lifetime": 60.0}
 """Options of a relay that itself says too little to take anything along."""

@@ -217,7 +217,7 @@ def test_nobody_is_more_patient_than_half_of_what_is_left(bench: Bench) -> None:
     (one,) = bench.open_all(1)
     lease = Lease("A" * 24, 1, 9_000, patience=2**63 - 1)
     # Two thirds of what may be spared, and that is half of what is left.
-    assert one.replica.leases.grant(lease) == {lease.node: 3.0}
+    assert one.replica.leases.grant(lease) == {lease.node: 3.6}
 
 
 def test_a_relay_forwards_the_patience_that_it_has_not_spent(bench: Bench) -> None:
