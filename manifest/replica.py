@@ -46,8 +46,8 @@ __all__ = ["Joined", "Replica"]
 _log = logging.getLogger("manifest")
 
 _LINGER = 0.02
-"""Seconds for which a heartbeat may wait in any case, to share a frame with others: 50 hops, as in a
-ring of 100, take a second of a lease in that way."""
+"""Seconds for which a heartbeat may wait in any case, to share a frame with others: 50 hops, as in
+a ring of 100, take a second of a lease in that way."""
 
 _TOGETHER = 64
 """How many records may be renewed at once in any case: apart, each would take a frame of its own,

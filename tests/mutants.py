@@ -65,9 +65,11 @@ class Mutant:
 CRDT = "tests/property/test_crdt.py::"
 LINKS = "tests/property/test_protocol.py::"
 CLUSTERS = "tests/property/test_clusters.py::"
+RELAYING = "tests/test_relaying.py::"
 RENEWALS = "tests/property/test_renewals.py::"
 VIEW = "tests/property/test_view.py::"
 
+EXCHANGE = "manifest/exchange.py"
 LWWMAP = "manifest/crdt/lwwmap.py"
 LEASES = "manifest/leases.py"
 PROTOCOL = "manifest/protocol.py"
@@ -279,17 +281,65 @@ MUTANTS = (
     ),
     _of(
         "writes wait for the next heartbeat",
-        "manifest/exchange.py",
+        EXCHANGE,
         "            if seconds <= 0 or (writes and connection.protocol.is_pressed):\n",
         "            if seconds <= 0:\n",
         CLUSTERS + "test_writes_wait_for_no_heartbeat",
     ),
     _of(
         "no detour where a link is lost",
-        "manifest/exchange.py",
+        EXCHANGE,
         "            self.ask_for(self.replica.leases.miss(orphans))\n",
         "            self.ask_for([])\n",
         CLUSTERS + "test_writes_wait_for_no_heartbeat",
+    ),
+    _of(
+        "no way noted, so none that is lost",
+        EXCHANGE,
+        "        self._note_way(source, within)\n",
+        "        self._note_way(source, ())\n",
+        RELAYING + "test_who_was_heard_by_a_lost_link_is_asked_for_at_once",
+    ),
+    _of(
+        "relays wait for their own heartbeats",
+        PROTOCOL,
+        "            if seconds < least and node in lacking and node not in pruned:\n",
+        "            if seconds < 0 and node in lacking and node not in pruned:\n",
+        RELAYING + "test_each_link_has_a_time_of_its_own",
+    ),
+    _of(
+        "what has waited is not sent",
+        EXCHANGE,
+        "                if connection.hold_until <= now:\n                    connection.wake()\n",
+        "                if connection.hold_until <= now:\n"
+        "                    connection.hold_until = math.inf\n",
+        RELAYING + "test_each_link_has_a_time_of_its_own",
+    ),
+    _of(
+        "the first link's deadline for all",
+        EXCHANGE,
+        "                    (connection.hold_until for connection in self._connections()), "
+        "default=math.inf\n",
+        "                    [each.hold_until for each in self._connections()][:1], "
+        "default=math.inf\n",
+        RELAYING + "test_each_link_has_a_time_of_its_own",
+    ),
+    _of(
+        "relays hold back what is then missed",
+        "manifest/options.py",
+        "        return max(0.0, min(self.registration_lifetime / 2, until_missed * 3 / 4))\n",
+        "        return max(self.registration_lifetime / 2, until_missed * 0)\n",
+        RELAYING + "test_nobody_misses_what_relays_hold_back",
+    ),
+    _of(
+        "what a peer lacks is forgotten where a frame is full",
+        PROTOCOL,
+        "            if self._lacks(node) and not self._pack_mark(packer, node, now):\n"
+        "                return\n",
+        "            if self._lacks(node) and not self._pack_mark(packer, node, now):\n"
+        "                self._lacking.clear()\n"
+        "                return\n",
+        "tests/test_protocol.py::test_a_mark_and_lease_that_do_not_fit_come_again",
     ),
     _of(
         "lease judged by wall clock",
