@@ -276,7 +276,7 @@ MUTANTS = (
         "            if not arrived_here and not self._is_covered(entry):\n",
         "            spared = entry.stamp.node in self._pruned\n"
         "            if not arrived_here and not spared and not self._is_covered(entry):\n",
-        CLUSTERS + "test_one_way_is_enough",
+        "tests/test_trees.py::test_a_write_hurries_along_the_tree_and_waits_beside_it",
         CLUSTERS + "test_writes_wait_for_no_heartbeat",
     ),
     _of(
@@ -420,6 +420,7 @@ MUTANTS = (
         REPLICA,
         "        renewed = now >= self._renew_from and self._renew_due(budget)\n",
         "        renewed = self._renew_due(budget)\n",
+        "tests/test_replica.py::test_after_a_pause_it_joins_before_it_renews",
         CLUSTERS + "test_sleep_is_credited",
     ),
     _of(
