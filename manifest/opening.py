@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import attrs
 import trio
@@ -96,6 +96,12 @@ class _Opening(AbstractAsyncContextManager[Manifest]):
 
     def __init__(self, options: Options, environment: Environment) -> None:
         self._opened = _open(options, environment)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(
+            f"open_manifest(...) has no {name}: what it opens has, in a block `async with "
+            "open_manifest(...) as m:`"
+        )
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Manifest:

@@ -78,8 +78,15 @@ class Tasks:
                 listener.close()
             hub.registrations.forget_all_that_waits()
             hub.replica.leave()
-            with trio.move_on_after(hub.options.timeouts.close):
+            with trio.move_on_after(hub.options.timeouts.close) as patience:
                 await self._say_goodbye()
+            if patience.cancelled_caught:
+                _log.warning(
+                    "%s: closed, and not every peer has taken the farewell within %g s "
+                    "(timeouts.close): until the lease lapses, some may show services of it",
+                    hub.replica.node,
+                    hub.options.timeouts.close,
+                )
         finally:
             self._nursery.cancel_scope.cancel()
             try:

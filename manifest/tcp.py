@@ -61,6 +61,7 @@ class TcpNetwork:
                 # Free on one address and taken on another: try another one.
                 tries -= 1
                 if tries == 0 or error.errno != errno.EADDRINUSE:
+                    error.add_note(f"It was to listen on port {port} of {', '.join(hosts)}.")
                     raise
 
     def bound(self, listener: trio.abc.Listener[Stream]) -> Address:

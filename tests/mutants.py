@@ -291,6 +291,7 @@ MUTANTS = (
         EXCHANGE,
         "            self.ask_for(self.replica.leases.miss(orphans))\n",
         "            self.ask_for([])\n",
+        RELAYING + "test_who_was_heard_by_a_lost_link_is_asked_for_at_once",
         CLUSTERS + "test_writes_wait_for_no_heartbeat",
     ),
     _of(

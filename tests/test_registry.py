@@ -196,7 +196,7 @@ async def test_a_deadline_within_the_block_stays_there(autojump_clock: MockClock
 
 
 async def test_a_goodbye_to_a_peer_that_does_not_listen_is_bounded(
-    autojump_clock: MockClock,
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Leaving takes at most `timeouts.close`, also when cancelled and when peers are stuck."""
     network = SimulatedNetwork(conditions=Conditions(capacity=1000))
@@ -212,6 +212,8 @@ async def test_a_goodbye_to_a_peer_that_does_not_listen_is_bounded(
     assert scope.cancelled_caught
     assert 2.4 < trio.current_time() < 2.6
     assert not network.host(A).ends
+    warnings = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert [text for text in warnings if "has taken the farewell within 1.5 s" in text]
 
 
 async def test_links_that_were_told_are_not_made_again_meanwhile(
@@ -916,6 +918,29 @@ async def test_a_host_and_a_port_in_the_wrong_order(autojump_clock: MockClock) -
             m.connect(*wrong)
         with pytest.raises(ValueError, match=r"^listen takes the port first, as in listen\(3100,"):
             await m.listen(*wrong)
+
+
+@pytest.mark.parametrize(
+    "place, right", [("localhost:3100", "3100, 'localhost'"), ("[::1]:80", "80, '[::1]'")]
+)
+async def test_a_host_and_a_port_in_one(autojump_clock: MockClock, place: Any, right: str) -> None:
+    """An address as one text, or a port as text, is a ValueError that shows how to say it."""
+    async with open_manifest(environment=alone()) as m:
+        with pytest.raises(ValueError) as caught:
+            m.connect(place)
+        assert str(caught.value).startswith(
+            f"connect takes a port and a host, as in connect({right}),"
+        )
+        assert not m.links
+
+
+async def test_what_is_not_opened_says_how_to_open_it() -> None:
+    """Who forgot `async with` is told so, whatever they call."""
+    opening: Any = open_manifest(environment=alone())
+    with pytest.raises(
+        AttributeError, match=r"^open_manifest\(...\) has no register: .* async with"
+    ):
+        opening.register("web")
 
 
 async def test_a_manifest_that_closes_while_it_binds(

@@ -138,6 +138,8 @@ async def test_a_port_in_use(resolver: Resolver) -> None:
     with pytest.raises(OSError, match="in use") as caught:
         await network.listen("several.test", port)
     assert caught.value.errno == errno.EADDRINUSE
+    (note,) = caught.value.__notes__
+    assert note.startswith("It was to listen on port ")
     (free,) = await network.listen("127.0.0.1", port)
     await close(taken, free)
 

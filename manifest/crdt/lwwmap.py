@@ -314,6 +314,11 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
 
     def _check_advance(self, stamp: Stamp, *, exempt: bool) -> None:
         time, node = stamp
+        if type(stamp) is not Stamp or type(time) is not int or type(node) is not str:
+            # Here, and not where another replica meets it.
+            raise ValueError(
+                f"a write bears a Stamp(time, node) of an int and a str, got {stamp!r:.80}"
+            )
         if time <= self._context.get(node, 0):
             raise ValueError(
                 f"a local write needs a stamp beyond its node's context, got {stamp} where the "
@@ -334,6 +339,8 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         `ConflictingStamp` where one stamp comes with two values.
         """
         delta = other.delta() if isinstance(other, LWWMap) else other
+        if type(delta) is not Delta:
+            raise ValueError(f"a map joins a Delta or an LWWMap, got {other!r:.80}")
         horizon = max(self._horizon, delta.horizon)
         self._check_connects(delta, horizon)
         staged = self._winners(delta, horizon)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -381,3 +381,30 @@ def test_what_the_horizon_took_is_not_told_to_who_asked_before() -> None:
     assert [move.node for move in replica.moved()] == ["a", "b"]
     replica.prune(15)
     assert [move.node for move in replica.moved()] == ["b"]
+
+
+# What is no stamp and no delta
+
+
+NO_STAMPS: list[Any] = [
+    (2, "b"),
+    *(Stamp(*wrong) for wrong in cast(list[Any], [(3, 7), (True, "a"), (1.5, "b"), ("9", "a")])),
+]
+
+
+@pytest.mark.parametrize("stamp", NO_STAMPS)
+def test_what_is_no_stamp_is_refused_where_it_is_given(stamp: Any) -> None:
+    """Nobody else meets it later, and nothing is written."""
+    replica: Map = LWWMap()
+    with pytest.raises(ValueError, match=r"^a write bears a Stamp\(time, node\) of an int and"):
+        replica.set("k", 1, stamp)
+    with pytest.raises(ValueError, match=r"^a write bears a Stamp\(time, node\) of an int and"):
+        replica.delete("k", stamp)
+    assert replica == LWWMap()
+
+
+def test_what_is_no_delta_is_not_joined() -> None:
+    """A mapping is not one, be it as like a map as it may."""
+    other: Any = {"k": 1}
+    with pytest.raises(ValueError, match=r"^a map joins a Delta or an LWWMap, got \{'k': 1\}$"):
+        LWWMap().join(other)

@@ -373,8 +373,8 @@ MUTANTS = (
     Mutant(
         "a clock follows physical time back",
         f"{CRDT}/clock.py",
-        "        self._last = max(self._last + 1, from_milliseconds(self._physical()))\n",
-        "        self._last = max(1, from_milliseconds(self._physical()))\n",
+        "        self._last = last = now if now > self._last else self._last + 1\n",
+        "        self._last = last = max(1, now)\n",
         (
             "test_a_clock_exceeds_all_that_it_has_seen",
             "test_replicas_keep_their_promises_and_agree",
