@@ -938,7 +938,8 @@ async def test_what_is_not_opened_says_how_to_open_it() -> None:
     """Who forgot `async with` is told so, whatever they call."""
     opening: Any = open_manifest(environment=alone())
     with pytest.raises(
-        AttributeError, match=r"^open_manifest\(...\) has no register: .* async with"
+        AttributeError,
+        match=r"^open_manifest\(\.\.\.\) has no register: what it opens has, .*async with",
     ):
         opening.register("web")
 

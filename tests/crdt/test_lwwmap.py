@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -386,10 +386,8 @@ def test_what_the_horizon_took_is_not_told_to_who_asked_before() -> None:
 # What is no stamp and no delta
 
 
-NO_STAMPS: list[Any] = [
-    (2, "b"),
-    *(Stamp(*wrong) for wrong in cast(list[Any], [(3, 7), (True, "a"), (1.5, "b"), ("9", "a")])),
-]
+WRONG: list[Any] = [(3, 7), (True, "a"), (1.5, "b"), ("9", "a")]
+NO_STAMPS: list[Any] = [(2, "b"), *(Stamp(*each) for each in WRONG)]
 
 
 @pytest.mark.parametrize("stamp", NO_STAMPS)
