@@ -74,7 +74,7 @@ def check_laws(
     show: Callable[[S], str] = repr,
     settings: hypothesis.settings | None = None,
 ) -> LawsHeld:
-    """Return what held of a CRDT; raise `LawBroken` with the smallest counterexamples otherwise.
+    """Return what held of a CRDT; raise `LawBroken` with shrunk counterexamples otherwise.
 
     >>> sets = st.frozensets(st.integers(0, 3))
     >>> "commutativity" in check_laws(join=frozenset.union, states=sets).laws
