@@ -934,9 +934,9 @@ async def test_a_host_and_a_port_in_one(autojump_clock: MockClock, place: Any, r
         assert not m.links
 
 
-async def test_what_is_not_opened_says_how_to_open_it() -> None:
+def test_what_is_not_opened_says_how_to_open_it() -> None:
     """Who forgot `async with` is told so, whatever they call."""
-    opening: Any = open_manifest(environment=alone())
+    opening: Any = open_manifest()
     with pytest.raises(
         AttributeError,
         match=r"^open_manifest\(\.\.\.\) has no register: what it opens has, .*async with",
