@@ -80,10 +80,12 @@ class TcpNetwork:
     def send_now(self, stream: Stream, data: bytes) -> int:
         """Send what fits into the socket's buffer, and return how many bytes that is."""
         assert isinstance(stream, trio.SocketStream)
-        # Trio has no call for this. Its sockets do not block, whoever uses them.
+        # Trio has no call for this, so its socket is borrowed.
         near = stream.socket
         borrowed = socket.socket(near.family, near.type, near.proto, fileno=near.fileno())
         try:
+            # Or else it would wait for as long as `socket.setdefaulttimeout` says.
+            borrowed.setblocking(False)
             return borrowed.send(data)
         except OSError:
             # It is full, or broken, which whoever sends on it next will find out.

@@ -3,7 +3,9 @@
 import errno
 import re
 import socket
+import time
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -248,7 +250,16 @@ async def test_a_peer_that_is_gone_has_no_address() -> None:
     await stream.aclose()
 
 
-async def test_what_fits_is_sent_without_waiting() -> None:
+@pytest.fixture
+def default_timeout() -> Iterator[None]:
+    """Have sockets wait for ten seconds, unless they are told otherwise."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(10)
+    yield
+    socket.setdefaulttimeout(before)
+
+
+async def test_what_fits_is_sent_without_waiting(default_timeout: None) -> None:
     """As much as the buffers take is sent at once, and nothing to who is full or gone."""
     (listener,) = await network.listen("127.0.0.1", 0)
     near = await network.dial("127.0.0.1", network.bound(listener).port)
@@ -257,8 +268,10 @@ async def test_what_fits_is_sent_without_waiting() -> None:
     assert await far.receive_some() == b"hello"
     much = b"x" * 2**20
     taken = [network.send_now(near, much)]
+    begun = time.monotonic()
     while taken[-1]:
         taken.append(network.send_now(near, much))
+    assert time.monotonic() - begun < 5
     read = 0
     while read < sum(taken):
         read += len(await far.receive_some())
