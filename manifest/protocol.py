@@ -255,7 +255,10 @@ class LinkProtocol:
         It may spare them all the same, where a prune and a graft have crossed.
         """
         for node in nodes:
-            self._pruned.pop(node, None)
+            if node in self._pruned:
+                del self._pruned[node]
+                # What came of it meanwhile was passed over.
+                self._lacking[node] = None
             self._prunes.pop(node, None)
             if self.peer is not None and node not in (self._peer_node, self._replica.node):
                 self._grafts[node] = None

@@ -343,6 +343,14 @@ MUTANTS = (
         "tests/test_protocol.py::test_a_mark_and_lease_that_do_not_fit_come_again",
     ),
     _of(
+        "what came while it was pruned is not told with a graft",
+        PROTOCOL,
+        "                # What came of it meanwhile was passed over.\n"
+        "                self._lacking[node] = None\n",
+        "",
+        "tests/test_trees.py::test_what_was_passed_over_is_told_with_a_graft",
+    ),
+    _of(
         "lease judged by wall clock",
         REPLICA,
         "        self.leases = LeaseTable(waking.now, longest=options.retention)\n",

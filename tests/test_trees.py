@@ -212,11 +212,29 @@ def test_what_was_asked_for_waits_for_room(bench: Bench, monkeypatch: pytest.Mon
     assert other.replica.map.reflected(third.node) == third.replica.map.reflected(third.node)
 
 
+def test_what_was_passed_over_is_told_with_a_graft(bench: Bench) -> None:
+    """Who asks for heartbeats that it spared the peer sends the peer what it has of them."""
+    one, other = bench.open_all(2)
+    wire = bench.connect(one, other)
+    third = bench.open()
+    one.replica.accept(heartbeat_of(third))
+    bench.settle()
+    wire.protocol(one)._pruned[third.node] = None
+    third.heartbeat()
+    one.replica.accept(heartbeat_of(third))
+    bench.settle()
+    assert other.replica.map.reflected(third.node) < third.replica.map.reflected(third.node)
+    wire.protocol(one).graft((third.node,))
+    assert wire.send(one)
+    wire.deliver(other)
+    assert other.replica.map.reflected(third.node) == third.replica.map.reflected(third.node)
+
+
 def test_nobody_is_more_patient_than_half_of_what_is_left(bench: Bench) -> None:
     """Whatever a lease says of patience, it is passed on while it helps."""
     (one,) = bench.open_all(1)
     lease = Lease("A" * 24, 1, 9_000, patience=2**63 - 1)
-    # Two thirds of what may be spared, and that is half of what is left.
+    # Four fifths of what may be spared, and that is half of what is left.
     assert one.replica.leases.grant(lease) == {lease.node: 3.6}
 
 
