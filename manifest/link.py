@@ -103,6 +103,7 @@ class Link:
     def _is_closed(self) -> bool:
         return self._status.state is LinkState.CLOSED
 
+    @trio.lowlevel.enable_ki_protection
     def close(self) -> None:
         """End the link for good. Does not block and may be repeated; the peer is told why.
 

@@ -36,6 +36,7 @@ class Listener:
         """The port that is bound, also where any free one was asked for."""
         return self.addresses[0].port
 
+    @trio.lowlevel.enable_ki_protection
     def close(self) -> None:
         """Accept no more peers and free the registration. Links that were accepted go on.
 

@@ -5,7 +5,8 @@ it registers in `registrations`, what it shares with its links in `exchange`; `o
 the time of a block.
 
 What only reads or writes memory is a plain function: it has happened when it returns, here at
-once and at the peers as soon as the links have carried it.
+once and at the peers as soon as the links have carried it. Ctrl-C does not come between what one
+that writes does: it is raised at the next checkpoint.
 """
 
 from __future__ import annotations
@@ -90,6 +91,7 @@ class Manifest:
         check_host(host)
         return await self._tasks.listen(port, host)
 
+    @trio.lowlevel.enable_ki_protection
     def connect(self, port: int = 3100, host: str = "127.0.0.1") -> Link:
         """Keep a link to a peer for as long as this manifest is open, however often it fails.
 
@@ -107,6 +109,7 @@ class Manifest:
 
     # Services
 
+    @trio.lowlevel.enable_ki_protection
     def register(
         self,
         role: str | Mapping[str, Any],
@@ -155,6 +158,7 @@ class Manifest:
         )
 
     @contextmanager
+    @trio.lowlevel.enable_ki_protection
     def registered(
         self,
         role: str | Mapping[str, Any],
@@ -178,6 +182,7 @@ class Manifest:
             if not self._tasks.closing:
                 self._hub.registrations.free_if_mine(service)
 
+    @trio.lowlevel.enable_ki_protection
     def free(
         self, service: Service | None = None, *, id: str | None = None, port: int | None = None
     ) -> Service | None:
@@ -269,7 +274,8 @@ class Manifest:
         """Leave: free what this manifest registered, tell the peers, end all links and listeners.
 
         The peers have `timeouts.close` seconds to take it. May be repeated; leaving the `async
-        with` block does the same. Cancelled, it still leaves, without waiting for the peers.
+        with` block does the same. Cancelled, it still leaves, without waiting for the peers, and so
+        it does for Ctrl-C that comes meanwhile; for one that was pending, it raises that at its end.
         Nothing of the manifest runs or is bound any more when it returns.
         """
         await self._tasks.aclose()

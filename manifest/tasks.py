@@ -78,6 +78,7 @@ class Tasks:
                 listener.close()
             hub.registrations.forget_all_that_waits()
             hub.replica.leave()
+            interrupt = await _pending_interrupt()
             with trio.move_on_after(hub.options.timeouts.close) as patience:
                 await self._say_goodbye()
             if patience.cancelled_caught:
@@ -97,6 +98,8 @@ class Tasks:
                 # Ctrl-C comes through any shield. Whoever closes it as well must not wait for ever.
                 hub.emit(Closed())
                 self._closed.set()
+        if interrupt is not None:
+            raise interrupt
 
     async def _say_goodbye(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -235,3 +238,17 @@ class Tasks:
         self._accepting[listener].cancel()
         if not self.closing:
             self._hub.registrations.free_if_mine(listener.service)
+
+
+async def _pending_interrupt() -> KeyboardInterrupt | None:
+    """Return the Ctrl-C that came where it could not be raised, if there is one.
+
+    It is what ends the application's block. The goodbye is not what it was meant for, and would be
+    the first to be hit by it.
+    """
+    try:
+        with trio.CancelScope(shield=True):
+            await trio.lowlevel.checkpoint()
+    except KeyboardInterrupt as error:
+        return error
+    return None

@@ -60,9 +60,11 @@ class View:
     def at_port(self, port: int) -> Iterable[Service]:
         """Return the visible services with a port."""
         if self._by_port is None:
-            self._by_port = {}
+            # Kept once it is whole: Ctrl-C may come meanwhile.
+            ports: dict[int, dict[str, Service]] = {}
             for service in self._services.values():
-                self._index_port(self._by_port, service)
+                self._index_port(ports, service)
+            self._by_port = ports
         return self._by_port.get(port, {}).values()
 
     def select(self, query: Query) -> dict[str, Service]:

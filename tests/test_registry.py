@@ -1,18 +1,13 @@
 """The manifest: opening and closing, registering and finding, leases and partitions, end to end."""
 
-import contextlib
 import inspect
 import logging
 import math
-import signal
-import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from itertools import pairwise
-from types import FrameType, SimpleNamespace
-from typing import Any, Self
+from typing import Any
 
 import attrs
 import pytest
@@ -39,7 +34,6 @@ from manifest import (
     Timeouts,
     Updated,
     open_manifest,
-    opening,
 )
 from manifest.messages import Bye
 from manifest.network import Address
@@ -312,170 +306,6 @@ def test_cancelling_at_any_step_leaves_nothing_behind(capacity: float) -> None:
         cancelled, steps = trio.run(cancelled_at, step, clock=MockClock(autojump_threshold=0))
         caught += cancelled
     assert caught > 50
-
-
-@pytest.fixture
-def default_interrupt() -> Iterator[None]:
-    """Have SIGINT raise KeyboardInterrupt, as in a program that has not said otherwise."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def test_ctrl_c_in_a_task_of_the_library_ends_the_block(
-    default_interrupt: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ctrl-C while the library runs comes out of the block, bare, after a goodbye."""
-    network = SimulatedNetwork()
-    pulse = Replica.pulse
-
-    def interrupted(replica: Replica, budget: float) -> bool:
-        if trio.current_time() > 2:
-            monkeypatch.setattr(Replica, "pulse", pulse)
-            signal.raise_signal(signal.SIGINT)
-        return pulse(replica, budget)
-
-    async def main() -> None:
-        async with open_manifest(environment=network.host(B).environment()) as b:
-            await b.listen()
-            try:
-                async with open_manifest(environment=network.host(A).environment()) as a:
-                    a.register("web", port=80)
-                    await a.connect(host=B).wait_synced()
-                    await trio.sleep_forever()
-            finally:
-                with trio.CancelScope(shield=True):
-                    await trio.testing.wait_all_tasks_blocked()
-                assert roles(b) == []
-
-    monkeypatch.setattr(Replica, "pulse", interrupted)
-    with pytest.raises(KeyboardInterrupt) as caught:
-        trio.run(main, clock=MockClock(autojump_threshold=0))
-    assert caught.value.__cause__ is None
-
-
-class InterruptAt:
-    """Presses Ctrl-C at the line of that number of those that these functions run."""
-
-    def __init__(self, number: int, *functions: Any) -> None:
-        self.number = number
-        self.codes = [inspect.unwrap(each).__code__ for each in functions]
-        self.lines = 0
-        self.before = sys.gettrace()
-
-    def __enter__(self) -> Self:
-        sys.settrace(self.trace)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.settrace(self.before)
-
-    def trace(self, frame: FrameType, event: str, _: object) -> Any:
-        if event == "line":
-            self.lines += 1
-            if self.lines == self.number:
-                sys.settrace(self.before)
-                signal.raise_signal(signal.SIGINT)
-        return self.trace if frame.f_code in self.codes else None
-
-
-async def block(host: Host, happened: list[str], *, linked: bool) -> None:
-    """Open a manifest for a while, and note what happens in its block."""
-
-    def monotonic() -> float:
-        # Where it hangs it is shielded, and nothing ends it but a fault of its own.
-        assert trio.current_time() < 60, "it hangs"
-        return host.clock.monotonic()
-
-    environment = attrs.evolve(host.environment(), monotonic=monotonic)
-    await host.network.host(B).listen(B, 3100)
-    async with open_manifest(environment=environment, timeouts=Timeouts(close=1)) as m:
-        happened.append("entered")
-        try:
-            if linked:
-                m.connect(host=B)
-                await m.listen()
-            await trio.sleep(1)
-            happened.append("left")
-        except KeyboardInterrupt:
-            happened.append("interrupted")
-            raise
-
-
-@pytest.mark.parametrize("linked", [False, True])
-def test_ctrl_c_on_any_line_of_opening_and_closing(default_interrupt: None, linked: bool) -> None:
-    """Whichever line of theirs it hits, it comes out bare, and nothing of the manifest is left."""
-    generator, mine = contextlib._AsyncGeneratorContextManager[Any], opening._Opening
-    functions: list[Any] = [
-        generator.__aenter__, generator.__aexit__, mine.__aenter__, mine.__aexit__, opening._open,
-    ]  # fmt: skip
-
-    def interrupted_at(number: int) -> tuple[list[str], int]:
-        """Return what happened in the block, and how many lines there were."""
-        host, happened = SimulatedNetwork().host(A), list[str]()
-        clock = MockClock(autojump_threshold=0)
-        with InterruptAt(number, *functions) as interrupt:
-            if not number:
-                trio.run(partial(block, host, happened, linked=linked), clock=clock)
-            else:
-                with pytest.raises(KeyboardInterrupt) as caught:
-                    trio.run(partial(block, host, happened, linked=linked), clock=clock)
-                assert caught.value.__cause__ is None
-        assert (host.ends, host.listeners) == ([], {})
-        return happened, interrupt.lines
-
-    happened, last = interrupted_at(0)
-    assert happened == ["entered", "left"]
-    assert last > 20
-    seen = [interrupted_at(number)[0] for number in range(1, last + 1)]
-    # Before there is anything to wait for, when it has been opened, and when the block is over.
-    phases = [[], ["entered", "interrupted"], ["entered", "left"]]
-    assert seen == sorted(seen, key=phases.index)
-    assert all(phase in seen for phase in phases)
-
-
-async def test_ctrl_c_while_it_ends_leaves_nobody_waiting(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ctrl-C comes through every shield: to whoever waits for the end, but to nobody else."""
-
-    async def interrupted() -> None:
-        await trio.lowlevel.checkpoint()
-        raise KeyboardInterrupt
-
-    async with open_manifest(environment=alone()) as m, m.events() as events:
-        ended = SimpleNamespace(wait=interrupted, set=m._tasks._ended.set)
-        monkeypatch.setattr(m._tasks, "_ended", ended)
-        with pytest.raises(KeyboardInterrupt):
-            await m.aclose()
-        with trio.move_on_after(60) as scope:
-            await m.aclose()
-        # If it did not return, neither would the end of the block.
-        m._tasks._closed.set()
-        assert not scope.cancelled_caught
-        assert [each async for each in events] == [Closed()]
-
-
-def test_ctrl_c_during_the_goodbye_is_no_bug(default_interrupt: None) -> None:
-    """Ctrl-C while a goodbye is being said ends it at once, and comes out bare."""
-    network = SimulatedNetwork()
-
-    async def main() -> None:
-        async with open_manifest(environment=network.host(A).environment()) as a:
-            await a.listen()
-            puppet = Puppet(await network.host(B).dial(A, 3100))
-            await puppet.greet()
-            trio.lowlevel.spawn_system_task(interrupt)
-
-    async def interrupt() -> None:
-        await trio.sleep(0.5)
-        signal.raise_signal(signal.SIGINT)
-
-    clock = MockClock(autojump_threshold=0)
-    with pytest.raises(KeyboardInterrupt):
-        trio.run(main, clock=clock)
-    assert clock.current_time() < 0.6
-    assert not network.host(A).ends
 
 
 PLACES: list[tuple[Any, str]] = [
