@@ -275,7 +275,7 @@ class Manifest:
 
         The peers have `timeouts.close` seconds to take it. May be repeated; leaving the `async
         with` block does the same. Cancelled, it still leaves, without waiting for the peers, and so
-        it does for Ctrl-C that comes meanwhile; for one that was pending, it raises that at its end.
+        it does where Ctrl-C comes meanwhile. One that was pending is raised at the end.
         Nothing of the manifest runs or is bound any more when it returns.
         """
         await self._tasks.aclose()

@@ -93,8 +93,8 @@ def run_plan(
 
     The exception that comes out bears the plan as a note, to be pasted as a regression test. A plan
     that fails is run a second time: `NotDeterministic` where that run is not the same, with the
-    first event that differs. `Livelock` where tasks take `max_steps` steps without virtual time
-    moving on.
+    first event that differs. `Livelock` where tasks take more than `max_steps` steps within a
+    virtual millisecond.
 
     ValueError where `application` makes nothing, say because it is one already.
     """
@@ -162,13 +162,21 @@ def execute(
 def _regression_test(
     application: Callable[[], Application[Any]], plan: Plan, limits: str, trace: Trace
 ) -> str:
-    name = getattr(application, "__name__", repr(application))
+    name = getattr(application, "__qualname__", "").rpartition("<locals>.")[2]
+    made = ""
+    if not all(part.isidentifier() for part in name.split(".")):
+        # Say a lambda or a partial: what it says is not known here.
+        name, made = (
+            "application",
+            f"    application = ...  # {' '.join(repr(application).split())}\n",
+        )
     return (
         "The run that failed, as a regression test "
         f"(seed {plan.seed}, trace {trace.digest}):\n\n"
         "from manifest.testing import *\n\n"
         "def test_what_failed_once() -> None:\n"
         f"    plan = {plan!r}\n"
+        f"{made}"
         f"    run_plan({name}, plan{limits})\n"
     )
 

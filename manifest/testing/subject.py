@@ -27,7 +27,8 @@ LAWS: Final[Mapping[str, str]] = {
     "monotonicity": "a <= join(a, b), which is to say join(a, join(a, b)) = join(a, b)",
     "isolation": "what is joined, encoded or asked for a delta stays as it was",
     "refusal": "if one order is refused then so is the other, and a refusal changes nothing",
-    "delta": "join_delta(a, delta(b, a)) = join(a, b), and joining the delta again changes nothing",
+    "delta": "join_delta(a, delta(b, a)) = join(a, b), also for who has joined more by then, and "
+    "joining the delta again changes nothing",
     "codec": "decode(encode(a)) = a, and joins as a does",
     "ties": "ties occur among the examples",
 }
@@ -214,17 +215,20 @@ class Subject(Generic[S]):
     def check_delta(
         self, delta: Callable[[S, S], Any], join_delta: _JoinDelta[S], a: S, b: S, c: S
     ) -> None:
-        """A delta does what the whole state does, and may come twice."""
-        whole = self.joined(a, b)
-        if isinstance(whole, _Refused):
-            return  # the delta may well leave out what is in conflict
-        for call, reader in (
-            ("join_delta(a, delta(b, a))", a),
-            ("join_delta(join(a, b), delta(b, a))", whole),
+        """A delta does what the whole state does, may come twice, and may come late."""
+        whole, more = self.joined(a, b), self.joined(a, c)
+        for reads, reader, sums, expected in (
+            ("a", a, "join(a, b)", whole),
+            ("join(a, b)", whole, "join(a, b)", whole),
+            ("join(a, c)", more, "join(join(a, c), b)", self.joined(more, b)),
         ):
+            if isinstance(reader, _Refused) or isinstance(expected, _Refused):
+                continue  # the delta may well leave out what is in conflict
+            call = f"join_delta({reads}, delta(b, a))"
             made = delta(self.copy(b), self.copy(a))
             outcome = self.outcome(call, join_delta, reader, made, b)
-            self.compare("delta", {"a": a, "b": b}, {call: outcome, "join(a, b)": whole})
+            states = {"a": a, "b": b, "c": c} if reader is more else {"a": a, "b": b}
+            self.compare("delta", states, {call: outcome, sums: expected})
 
     def check_codec(
         self, encode: Callable[[S], Any], decode: Callable[[Any], S], a: S, b: S, c: S

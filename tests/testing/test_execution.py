@@ -444,6 +444,45 @@ def test_exceptions_come_out_bare(how: str) -> None:
     assert "run_plan(Fails, plan)" in failure.__notes__[0]
 
 
+class Makers:
+    """Where an application may come from that is no class of a module."""
+
+    class Inner(Fails):
+        """Of a name with a dot."""
+
+    @classmethod
+    def make(cls) -> Fails:
+        """Make one."""
+        return Fails()
+
+
+def make_local() -> type[Fails]:
+    """Return a class that is known nowhere else."""
+
+    class Local(Fails):
+        pass
+
+    return Local
+
+
+MADE: dict[str, tuple[Callable[[], Fails], str]] = {
+    "inner": (Makers.Inner, "run_plan(Makers.Inner, plan)"),
+    "classmethod": (Makers.make, "run_plan(Makers.make, plan)"),
+    "local": (make_local(), "run_plan(Local, plan)"),
+    "lambda": (lambda: Fails(), "application = ...  # <function <lambda> at "),  # noqa: PLW0108
+    "partial": (partial(Fails), "application = ...  # functools.partial(<class '"),
+}
+
+
+@pytest.mark.parametrize("make, line", MADE.values(), ids=MADE)
+def test_what_is_to_be_pasted_compiles(make: Callable[[], Fails], line: str) -> None:
+    """However the application is made: where that has no name, there is a place for it."""
+    note = failing(make, Plan(1, [Step(1, Do(0, "do"))])).__notes__[0]
+    code = note[note.index("from manifest.testing") :]
+    compile(code, "pasted", "exec")
+    assert line in code
+
+
 class Early(Application[None]):
     """Nodes that are done at once."""
 

@@ -356,6 +356,10 @@ WRONG: dict[str, tuple[str, dict[str, Any]]] = {
         "delta",
         right() | {"delta": lambda state, reader: state - reader - {3}},
     ),
+    "a delta that overwrites what its reader has joined meanwhile": (
+        "delta",
+        right() | {"delta": Set.union, "join_delta": lambda one, made: set(made)},
+    ),
     "a delta that may come once only": (
         "delta",
         {

@@ -115,8 +115,19 @@ def test_a_livelock_is_named() -> None:
     assert isinstance(raised.value.__cause__, LookupError)
 
 
+def test_sleeping_for_next_to_nothing_is_a_livelock() -> None:
+    """Virtual time moves on, and would take for ever to come to the next millisecond."""
+
+    async def dozing(_: Schedule) -> None:
+        while True:  # noqa: ASYNC110 - a loop that all but spins is what is tested
+            await trio.sleep(1e-9)
+
+    with pytest.raises(Livelock, match="more than 200 steps within a virtual millisecond"):
+        run_scheduled(dozing, seed=0, max_steps=200)
+
+
 def test_work_that_lets_time_pass_is_no_livelock() -> None:
-    """The budget is for steps at one and the same time, not for those of a run."""
+    """The budget is for the steps of a moment, not for those of a run."""
 
     async def run(schedule: Schedule) -> int:
         for _ in range(500):
