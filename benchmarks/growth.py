@@ -280,15 +280,15 @@ def plot(report: Mapping[str, Any], to: Path) -> None:
         for topology, sizes in report["nodes"].items():
             measured = [each[name] for each in sizes.values()]
             axis.plot([int(count) for count in sizes], measured, marker="o", label=topology)
-        sizes = {int(count) for each in report["nodes"].values() for count in each}
-        _finish(axis, name, "nodes", sorted(sizes))
+        sizes = {count for each in report["nodes"].values() for count in each}
+        _finish(axis, name, "nodes", sorted(sizes, key=int))
     where = f"{report['machine']['date']}, {report['machine']['processor']}"
     figure.suptitle(f"manifest, {where}{', a quick run: no result' if report['quick'] else ''}")
     # Without the date of its making, so that equal figures make equal files.
     figure.savefig(to, dpi=80, metadata={"Software": None})
 
 
-def _finish(axis: Any, title: str, below: str, sizes: Iterable[str | int]) -> None:
+def _finish(axis: Any, title: str, below: str, sizes: Iterable[str]) -> None:
     axis.set(title=title, xlabel=below, xscale="log", yscale="log")
     ticks = [int(size) for size in sizes]
     axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks])

@@ -75,23 +75,6 @@ def check_arrival(
     `leased` are the nodes whose leases are held.
     """
     delta = gossip.delta
-    brought = max(len(delta.until), len(gossip.leases))
-    known = max(len(entries.nodes), len(leased))
-    if known + brought > limits.owners:
-        _check_marks(limits, entries, leased, gossip)
-    if not delta.entries:
-        return
-    writers = {entry.stamp.node for entry in delta.entries}
-    _check_owners(limits, len(writers), writers, entries.writers)
-    if not _has_ample_room(limits, entries, writers, len(delta.entries)):
-        _count(limits, entries, delta.entries, max(entries.horizon, delta.horizon))
-
-
-def _check_marks(
-    limits: Limits, entries: LWWMap[str, Record], leased: Collection[str], gossip: Gossip
-) -> None:
-    """Refuse contexts and leases of too many nodes."""
-    delta = gossip.delta
     horizon = max(entries.horizon, delta.horizon)
     _check_owners(
         limits,
@@ -105,6 +88,12 @@ def _check_marks(
         (each.node for each in gossip.leases if each.time > horizon),
         leased,
     )
+    if not delta.entries:
+        return
+    writers = {entry.stamp.node for entry in delta.entries}
+    _check_owners(limits, len(writers), writers, entries.writers)
+    if not _has_ample_room(limits, entries, writers, len(delta.entries)):
+        _count(limits, entries, delta.entries, horizon)
 
 
 def _has_ample_room(

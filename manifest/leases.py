@@ -117,12 +117,11 @@ class LeaseTable:
                     continue
             elif time <= held.lease.time or held.deadline == math.inf:
                 continue
+            # What was overdue here is so elsewhere as well. Nobody spares more than half of what is
+            # left.
+            overdue = held is not None and held.missed
+            taken[node] = 0.0 if overdue else min(patience, remaining // 2) / 1000 * _SHARE
             deadline = now + min(remaining / 1000, longest)
-            # Nobody spares more than half of what is left.
-            taken[node] = min(patience, remaining // 2) / 1000 * _SHARE
-            if held is not None and held.missed:
-                # What was overdue here is so elsewhere as well.
-                taken[node] = 0.0
             if held is not None and self._is_more_of(held.lease, lease):
                 held.lease, held.deadline, held.missed = lease, deadline, False
             else:

@@ -108,23 +108,21 @@ class GossipPacker:
 
     def add_mark(self, node: str, since: int, until: int, lease: Lease | None = None) -> bool:
         """Add a node's interval, from `since` to `until`, and its lease; False unless both fit."""
-        base = self._base
-        if lease is None:
-            if fits := self._take_node(_MARK, node):
-                self._marks.append((self._nodes[node], since - base, until - base))
-            return fits
-        _, time, remaining, born, name, patience = lease
-        if time != until:
-            if fits := self._take_node(_MARK + _cost_of(lease), node, rows=2):
-                self._marks.append((self._nodes[node], since - base, until - base))
+        # A heartbeat, which is most of what there is, has its lease in the same row.
+        together = lease is not None and lease.time == until
+        cost, rows = _MARK, 1
+        if lease is not None:
+            cost += _cost_of_tail(lease) if together else _cost_of(lease)
+            rows += not together
+        if fits := self._take_node(cost, node, rows):
+            row = (self._nodes[node], since - self._base, until - self._base)
+            if lease is None:
+                self._marks.append(row)
+            elif together:
+                self._marks.append((*row, *self._tail(lease)))
+            else:
+                self._marks.append(row)
                 self._append(lease)
-            return fits
-        # A heartbeat, which is most of what there is: one row has both.
-        named = born or name is not None
-        cost = _MARK + 9 + 9 + (9 + 5 + _bytes_of(name or "") if named else 0)
-        if fits := self._take_node(cost, node):
-            row = (self._nodes[node], since - base, until - base, remaining, patience)
-            self._marks.append((*row, born - base if born else None, name) if named else row)
         return fits
 
     def add_lease(self, lease: Lease) -> bool:
@@ -134,12 +132,15 @@ class GossipPacker:
         return fits
 
     def _append(self, lease: Lease) -> None:
-        node, time, remaining, born, name, patience = lease
-        row = (self._nodes[node], time - self._base, remaining, patience)
+        time = lease.time - self._base
+        self._leases.append((self._nodes[lease.node], time, *self._tail(lease)))
+
+    def _tail(self, lease: Lease) -> tuple[object, ...]:
+        """Return the columns that a lease has in a row of its own and in that of a mark alike."""
+        _, _, remaining, born, name, patience = lease
         if born or name is not None:
-            self._leases.append((*row, born - self._base if born else None, name))
-        else:
-            self._leases.append(row)
+            return remaining, patience, born - self._base if born else None, name
+        return remaining, patience
 
     def add_prune(self, node: str) -> bool:
         """Add a node whose heartbeats are to be spared; False where it does not fit."""
@@ -224,7 +225,13 @@ def _short(key: str, node: str) -> str | int:
 
 
 def _cost_of(lease: Lease) -> int:
-    return 1 + 5 + 9 + 9 + 9 + 9 + 5 + (0 if lease.name is None else _bytes_of(lease.name))
+    return 1 + 5 + 9 + _cost_of_tail(lease)
+
+
+def _cost_of_tail(lease: Lease) -> int:
+    if lease.born or lease.name is not None:
+        return 9 + 9 + 9 + 5 + _bytes_of(lease.name or "")
+    return 9 + 9
 
 
 def _bytes_of(text: str) -> int:

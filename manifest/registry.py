@@ -285,9 +285,9 @@ def _check_order(call: str, port: object, host: object) -> None:
     """Refuse a host and a port that were given the other way round, or as one."""
     if isinstance(port, str) and ":" in port:
         place, _, number = port.rpartition(":")
+        right = f"{number:.80}, {place!r:.80}" if place else f"{number:.80}"
         raise ValueError(
-            f"{call} takes a port and a host, as in {call}({number:.80}, {place!r:.80}), got "
-            f"{call}({port!r:.80})"
+            f"{call} takes a port and a host, as in {call}({right}), got {call}({port!r:.80})"
         )
     if isinstance(port, str) and type(host) is int:
         raise ValueError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 
 from .codec import (
     EMPTY_DATA,
@@ -207,8 +207,6 @@ class _Unpacking:
 
     def each(self, name: str, rows: Sequence[R], unpack: Callable[[R], T]) -> list[T]:
         done: list[T] = []
-        if not rows:
-            return done
         try:
             for row in rows:
                 done.append(unpack(row))  # noqa: PERF401  # its length is the place of a fault
@@ -224,8 +222,6 @@ class _Unpacking:
                 raise MalformedMessage(f"gossip.{table}[{i}]", str(error)) from error
 
     def words(self, name: str, indices: Sequence[int]) -> tuple[str, ...]:
-        if not indices:
-            return ()
         for i, index in enumerate(indices):
             if index >= len(self.nodes):
                 raise _beyond(f"gossip.{name}[{i}]", index, self.nodes)
@@ -276,7 +272,7 @@ class _Unpacking:
                 start, end = base + first, base + last
                 node = nodes[index] if index < len(nodes) else ""
                 if not node or node in until or not 0 <= start <= end <= MAX_INT or not end:
-                    raise self.mark_fault(row, until)
+                    self.refuse_mark(row, until)
                 if remaining != _NO_LEASE:
                     plain = birth is None and name is None
                     born = 0 if plain else self.birth(birth, name)
@@ -288,16 +284,13 @@ class _Unpacking:
             raise fault.at(f"gossip.marks[{len(until)}].{fault.path}") from fault
         return since, until, leases
 
-    def mark_fault(self, row: _Mark, until: Collection[str]) -> MalformedMessage:
-        """Return what is wrong with a mark, `until` being the nodes of those before it."""
-        if row.node >= len(self.nodes):
-            return _beyond("node", row.node, self.nodes)
-        node, end = self.nodes[row.node], self.base + row.until
+    def refuse_mark(self, row: _Mark, until: Collection[str]) -> NoReturn:
+        """Say what is wrong with a mark, `until` being the nodes of those before it."""
+        node = self.node(row.node)
         if node in until:
-            return MalformedMessage("node", f"a node is marked once, got {node} again")
-        if not 0 < end <= MAX_INT:
-            return _no_time("until", end)
-        return MalformedMessage("since", f"it lies from 0 to until, got {self.base + row.since}")
+            raise MalformedMessage("node", f"a node is marked once, got {node} again")
+        self.time(row.until, "until")
+        raise MalformedMessage("since", f"it lies from 0 to until, got {self.base + row.since}")
 
     def lease(self, row: _Lease) -> Lease:
         index, offset, remaining, patience, birth, name = row

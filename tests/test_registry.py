@@ -751,10 +751,11 @@ async def test_a_host_and_a_port_in_the_wrong_order(autojump_clock: MockClock) -
 
 
 @pytest.mark.parametrize(
-    "place, right", [("localhost:3100", "3100, 'localhost'"), ("[::1]:80", "80, '[::1]'")]
+    "place, right",
+    [("localhost:3100", "3100, 'localhost'"), ("[::1]:80", "80, '[::1]'"), (":3100", "3100")],
 )
 async def test_a_host_and_a_port_in_one(autojump_clock: MockClock, place: Any, right: str) -> None:
-    """An address as one text, or a port as text, is a ValueError that shows how to say it."""
+    """An address as one text is a ValueError that shows how to say it."""
     async with open_manifest(environment=alone()) as m:
         with pytest.raises(ValueError) as caught:
             m.connect(place)

@@ -350,11 +350,11 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
             before = self._entries.get(entry.key)
             self._place(entry, before)
             changes.append(Change(entry.key, before, entry))
-        context, known = self._context, self._horizon
+        context = self._context
         for node, time in delta.until.items():
             if time > context.get(node, 0):
                 self._reflect(node, time)
-                if time <= known:
+                if time <= self._horizon:
                     self._settle(node)
         changes.extend(self.prune(horizon))
         return tuple(changes)
