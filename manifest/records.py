@@ -18,13 +18,13 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from typing import Any
+from typing import Any, Protocol, cast
 
 import attrs
 import semver
 
 from .codec import EMPTY_DATA, JSON, decoder
-from .crdt import Entry, Stamp, to_milliseconds
+from .crdt import TOMBSTONE, Entry, Stamp, to_milliseconds
 from .versions import Precedence, parse_version, precedence
 
 __all__ = [
@@ -85,6 +85,15 @@ class Record:
     since: int = 0
     """Hybrid time of the write that set all this, or 0: the one whose stamp the entry bears."""
 
+    def says_the_same(self, other: Record) -> bool:
+        """Tell whether another record differs at most in when it was set."""
+        return (
+            self.role == other.role
+            and self.port == other.port
+            and self.address == other.address
+            and self.data == other.data
+        )
+
     def size(self, key: str) -> int:
         """Return what this record costs under `key`, in bytes, for comparison with a limit."""
         words = f"{key}{self.role}{self.address or ''}"
@@ -92,53 +101,92 @@ class Record:
         return len(self.data) + (len(words) if words.isascii() else len(words.encode()))
 
 
-@attrs.frozen(repr=False, weakref_slot=False)
+class _Written(Protocol):
+    """An entry that is no tombstone."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def stamp(self) -> Stamp: ...
+
+    @property
+    def value(self) -> Record: ...
+
+
+@attrs.frozen(repr=False, eq=False, weakref_slot=False)
 class Service:
     """A service as the registry shows it.
 
     Immutable. Renewals by its owner change `timestamp` alone, which does not count in comparisons.
     """
 
-    id: str
-    role: str
-    """`name@version`, or the name alone."""
-    address: str | None
-    port: int | None
-    owner: str
-    """Id of the manifest that registered it."""
-    _time: int = attrs.field(eq=False, alias="time")
-    persistent: bool
-    """Whether it outlives its owner."""
-    _packed: bytes = attrs.field(alias="packed")
+    # What it says is read from the entry that it stands for: there are as many as entries, and
+    # with fields of its own each would take five times as long to make and twice the memory.
+    _entry: _Written
 
     def __repr__(self) -> str:
         host = self.address or ""
         if ":" in host:
             host = f"[{host}]"
         where = host if self.port is None else f"{host}:{self.port}"
-        data = "" if self._packed == EMPTY_DATA else str(self.data)
+        data = "" if self._entry.value.data == EMPTY_DATA else str(self.data)
         if len(data) > _MAX_SHOWN_DATA:
             data = f"{data[:_MAX_SHOWN_DATA]}..."
         return f"<Service {self.id} {self.role}{where and f' at {where}'}{data and f' {data}'}>"
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Service):
+            return NotImplemented
+        mine, theirs = self._entry, other._entry
+        return (
+            mine.key == theirs.key
+            and mine.stamp.node == theirs.stamp.node
+            and mine.value.says_the_same(theirs.value)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self._entry.key, self._entry.stamp.node, self.role))
+
     @classmethod
     def of(cls, key: str, stamp: Stamp, record: Record) -> Service:
         """Return the service that an entry stands for."""
-        return cls(
-            id_of(key),
-            record.role,
-            record.address,
-            record.port,
-            stamp.node,
-            stamp.time,
-            is_persistent(key),
-            record.data,
-        )
+        return cls(cast("_Written", Entry(key, stamp, record)))
+
+    @property
+    def id(self) -> str:
+        """Identifies it in the registry."""
+        return id_of(self._entry.key)
+
+    @property
+    def role(self) -> str:
+        """`name@version`, or the name alone."""
+        return self._entry.value.role
+
+    @property
+    def address(self) -> str | None:
+        """The host to connect to, if that is known."""
+        return self._entry.value.address
+
+    @property
+    def port(self) -> int | None:
+        """The port to connect to, if it has one."""
+        return self._entry.value.port
+
+    @property
+    def owner(self) -> str:
+        """Id of the manifest that registered it."""
+        return self._entry.stamp.node
+
+    @property
+    def persistent(self) -> bool:
+        """Whether it outlives its owner."""
+        return is_persistent(self._entry.key)
 
     @property
     def timestamp(self) -> int:
         """When its owner last wrote it, in milliseconds since 1970."""
-        return to_milliseconds(self._time)
+        return to_milliseconds(self._entry.stamp.time)
 
     @property
     def name(self) -> str:
@@ -153,13 +201,12 @@ class Service:
     @property
     def data(self) -> dict[str, JSON]:
         """What the owner attached: a fresh copy at each access, which may be changed freely."""
-        return _unpack(self._packed)
+        return _unpack(self._entry.value.data)
 
 
 def service_of(entry: Entry[str, Record]) -> Service | None:
     """Return the service that an entry stands for, or None for a tombstone."""
-    record = entry.value
-    return Service.of(entry.key, entry.stamp, record) if isinstance(record, Record) else None
+    return None if entry.value is TOMBSTONE else Service(cast("_Written", entry))
 
 
 def parse_role(role: str) -> tuple[str, semver.Version | None]:

@@ -130,9 +130,14 @@ class View:
         self, key: str, before: Entry[str, Record] | None, after: Entry[str, Record] | None
     ) -> None:
         """Show what a key's entry means now; `before` is the entry as of the last refresh."""
-        if not is_persistent(key):
-            self._index_lease(key, _holder(before), _holder(after))
-        self._show(id_of(key), FreeReason.EXPIRED)
+        if is_persistent(key):
+            self._show(id_of(key), FreeReason.EXPIRED)
+            return
+        holder = _holder(after)
+        self._index_lease(key, _holder(before), holder)
+        # A fresh node gets nearly all that there is before it may believe the owners.
+        if key in self._services or (holder is not None and self._believes(holder)):
+            self._show(key, FreeReason.EXPIRED)
 
     def turn(self, node: str, reason: FreeReason) -> None:
         """Show or hide the services of a node whose lease has turned; `reason` is why they go."""
@@ -164,16 +169,16 @@ class View:
 
     def _show(self, id: str, lapse: FreeReason) -> None:
         before, after = self._services.get(id), self._visible(id)
-        if before is not None and after is not None and _is_one(before, after):
-            self._replace(before, after)
-            if before != after:
-                self._emit(Updated(after, before))
-            return
         if before is not None:
+            if after is not None and _is_one(before, after):
+                self._replace(before, after)
+                if before != after:
+                    self._emit(Updated(after, before))
+                return
             self._remove(before)
             self._emit(Freed(before, self._why_gone(before, lapse)))
         if after is not None:
-            self._add(after)
+            self._add(id, after)
             self._emit(Registered(after))
 
     def _why_gone(self, service: Service, lapse: FreeReason) -> FreeReason:
@@ -188,10 +193,14 @@ class View:
             return FreeReason.REPLACED if service.persistent else lapse
         return FreeReason.REPLACED
 
-    def _add(self, service: Service) -> None:
-        id, name = service.id, service.name
+    def _add(self, id: str, service: Service) -> None:
+        name = service.name
         self._services[id] = service
-        self._by_name.setdefault(name, {})[id] = service
+        named = self._by_name.get(name)
+        if named is None:
+            self._by_name[name] = {id: service}
+        else:
+            named[id] = service
         if self._by_port is not None:
             self._index_port(self._by_port, service)
         self._forget_order(name)
@@ -211,7 +220,7 @@ class View:
     def _replace(self, before: Service, after: Service) -> None:
         if (before.role, before.port) != (after.role, after.port):
             self._remove(before)
-            self._add(after)
+            self._add(after.id, after)
             return
         id, name = after.id, after.name
         self._services[id] = self._by_name[name][id] = after

@@ -216,7 +216,7 @@ CALLS: dict[str, Callable[[Manifest, Service], object]] = {
     "take_over": lambda m, _: m.register("web", port=9, id="shared", address=None),
     "registered": free_at_end,
     "free": lambda m, service: m.free(service),
-    "free_port": lambda m, service: m.free(port=service.port),
+    "free_port": lambda m, _: m.free(port=8),
     "connect": lambda m, _: m.connect(host=B),
     "close_link": lambda m, _: next(iter(m._hub.links)).close(),
     "stop_listening": lambda m, _: next(iter(m._hub.listeners)).close(),

@@ -103,6 +103,12 @@ def roles(m: Manifest) -> list[str]:
     return sorted(each.role for each in m.services().values() if each.role != SELF)
 
 
+def at(service: Service, address: str) -> Service:
+    """Return a service as it would be at another address."""
+    entry = service._entry
+    return Service.of(entry.key, entry.stamp, attrs.evolve(entry.value, address=address))
+
+
 # Opening and closing: structured concurrency
 
 
@@ -974,8 +980,8 @@ async def test_an_address_that_becomes_known_later(autojump_clock: MockClock) ->
         assert b.services() == {early.id: early, lasting.id: lasting}
         await b.connect(host=A).wait_synced()
         (web,) = b.get("web").values()
-        assert web == attrs.evolve(early, address=B)
-        assert b.get("db") == {"db": attrs.evolve(lasting, address=B)}
+        assert web == at(early, B)
+        assert b.get("db") == {"db": at(lasting, B)}
         await until(lambda: a.services() == b.services())
         await trio.testing.wait_all_tasks_blocked()
         assert [each for each in events if isinstance(each, Updated)] == [

@@ -5,11 +5,13 @@ import trio
 from trio.testing import MockClock
 
 from manifest import Closed, Event, Heartbeat, Registered, Service, Subscription
+from manifest.crdt import Stamp
+from manifest.records import Record
 
 
 def service(id: str = "web") -> Service:
     """Return a service."""
-    return Service(id, "web", None, 80, "F" * 24, 1, False, b"\x80")
+    return Service.of(id, Stamp(1, "F" * 24), Record("web", None, 80))
 
 
 async def test_events_come_in_their_order(autojump_clock: MockClock) -> None:

@@ -301,7 +301,7 @@ def test_a_lookup_by_name_never_walks_the_registry(
 
     class Observed(Service):
         def __getattribute__(self, name: str) -> Any:
-            looked_at.add(object.__getattribute__(self, "role"))
+            looked_at.add(object.__getattribute__(self, "_entry").value.role)
             return object.__getattribute__(self, name)
 
     def observed(entry: Any) -> Service | None:

@@ -331,7 +331,8 @@ class World:
             for id, service in services.items():
                 value = live[id].value
                 assert isinstance(value, Record)
-                assert (service.owner, service._packed) == (live[id].stamp.node, value.data)
+                assert service.owner == live[id].stamp.node
+                assert service._entry.value.data == value.data
 
     def _check_quiet(self) -> None:
         sent = [wire.traffic(site).entries_sent for wire in self.bench.wires for site in wire.ends]
