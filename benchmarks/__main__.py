@@ -19,7 +19,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from . import compare, growth, micro, pages, ranges, retention, simulation, wire
+try:
+    from . import compare, growth, micro, pages, ranges, retention, simulation, wire
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"the benchmarks need {error.name}, which this Python does not have: `nox -s bench -- ...` "
+        "installs what they need"
+    )
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "compare": compare.main,

@@ -166,9 +166,10 @@ def _comparators(part: str, whole: str) -> _Comparators:
     for word in part.split(" "):
         found = _desugared(word)
         if found is None:
+            where = "" if word == whole else f" in {whole!r:.80}"
             raise InvalidRange(
                 "a version range is written like ^1.2, ~1.2.3, 1.x, >=1 <3, 1.0 - 2.0 or 1 || 3.1, "
-                f"got {word!r:.80} in {whole!r:.80}"
+                f"got {word!r:.80}{where}"
             )
         comparators += found
     if any(max(comparator.numbers) > MAX_NUMBER for comparator in comparators):

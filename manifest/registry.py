@@ -100,7 +100,13 @@ class Manifest:
         """
         self._tasks.check_open()
         _check_order("connect", port, host)
-        return self._tasks.connect(Address(check_host(host), check_port(port)))
+        peer = Address(check_host(host), check_port(port))
+        if peer.is_wildcard:
+            raise ValueError(
+                f"{host!r} stands for every address of a host, to listen on; to connect to this "
+                "host say 127.0.0.1 or ::1"
+            )
+        return self._tasks.connect(peer)
 
     @property
     def links(self) -> tuple[Link, ...]:
@@ -137,7 +143,8 @@ class Manifest:
         check_flag(persistent, "persistent")
         # The usual type first: to ask an abstract one takes several times as long.
         if data is not None and type(data) is not dict and not isinstance(data, Mapping):
-            raise ValueError(f"data is a mapping such as {{'zone': 'eu'}}, got {data!r:.80}")
+            hint = f"; for a port say port={data}" if type(data) is int else ""
+            raise ValueError(f"data is a mapping such as {{'zone': 'eu'}}, got {data!r:.80}{hint}")
         if not isinstance(role, str) and isinstance(role, Mapping):
             given = structure_role(role)
             data = {**given.data, **(data or {})}

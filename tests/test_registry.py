@@ -582,6 +582,9 @@ async def test_data_beside_a_mapping_is_a_mapping_as_well(
         for role in ("q", {"role": "q"}):
             with pytest.raises(ValueError, match="data is a mapping such as"):
                 m.register(role, data)
+        port: Any = 8080
+        with pytest.raises(ValueError, match="got 8080; for a port say port=8080$"):
+            m.register("web", port)
         assert not m.services()
 
 
@@ -740,6 +743,17 @@ async def test_what_is_no_host(autojump_clock: MockClock, host: Any, problem: st
         with pytest.raises(ValueError, match=problem):
             await m.listen(host=host)
         with pytest.raises(ValueError, match=problem):
+            m.connect(host=host)
+        assert not m.links
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+async def test_every_address_of_a_host_is_nowhere_to_connect_to(
+    autojump_clock: MockClock, host: str
+) -> None:
+    """Only to listen on; who means this host is told how to say so."""
+    async with open_manifest(environment=alone()) as m:
+        with pytest.raises(ValueError, match="to connect to this host say 127"):
             m.connect(host=host)
         assert not m.links
 

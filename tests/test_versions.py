@@ -113,6 +113,8 @@ def test_numbers_are_limited() -> None:
 
 def test_an_error_names_the_part_at_fault() -> None:
     """Of a long range, the message picks out the comparator that cannot be read."""
+    with pytest.raises(InvalidRange, match=r"got '\^\^1'$"):
+        parse_range("^^1")
     with pytest.raises(InvalidRange, match=r"got '<2,' in '>=1 <2, >3 \|\| 4'$"):
         parse_range(">=1 <2, >3 || 4")
 
