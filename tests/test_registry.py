@@ -583,7 +583,7 @@ async def test_data_beside_a_mapping_is_a_mapping_as_well(
             with pytest.raises(ValueError, match="data is a mapping such as"):
                 m.register(role, data)
         port: Any = 8080
-        with pytest.raises(ValueError, match="got 8080; for a port say port=8080$"):
+        with pytest.raises(ValueError, match=r"got 8080; for a port say port=8080$"):
             m.register("web", port)
         assert not m.services()
 
