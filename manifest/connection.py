@@ -98,6 +98,8 @@ class Connection:
         )
         self.hold_until = math.inf
         """When what waits is to be sent, if nothing takes it along before."""
+        self.parted = False
+        """Whether the peer has hung up after this side had said Bye, or has said Bye itself."""
         self._prompt = network if isinstance(network, PromptNetwork) else None
         # What the system did not take at once of what was sent ahead.
         self._unsent = b""
@@ -225,8 +227,11 @@ class Connection:
                 data = bytes(await self._stream.receive_some(_CHUNK))
             except trio.BrokenResourceError as error:
                 end = _broke(error)
+                # It may be all that is seen of a peer that leaves at the same moment.
+                self.parted = self.protocol.parting
                 return self._refuse(end) if isinstance(end, LinkRefused) else self._end or end
             if not data:
+                self.parted = self.protocol.parting
                 return self._end or self._broken or LinkError("the peer hung up without a word")
             for start in range(0, len(data), _TURN):
                 if start:
@@ -256,6 +261,7 @@ class Connection:
         self._note_arrival(complete=bool(messages))
         for message in messages:
             if isinstance(message, Bye):
+                self.parted = True
                 return self._end or _last_words(message)
             self._handle(message)
         return None

@@ -204,18 +204,20 @@ class SupervisedLink(Link):
             self._become(LinkState.CLOSED)
 
     @trio.lowlevel.enable_ki_protection
-    async def say_goodbye(self) -> None:
+    async def say_goodbye(self) -> bool:
         """Let the peer have all that there is, say Bye, and wait until it has hung up.
 
-        The link is closed then, so that nothing dials while other peers are still being told.
+        Returns False where the connection was lost before that. The link is closed then, so that
+        nothing dials while other peers are still being told.
         """
-        connection = self._connection
-        if connection is not None and connection.protocol.peer is not None:
-            await connection.wait_flushed()
-        connection = self._connection
+        connection = told = self._connection
+        if told is not None and told.protocol.peer is not None:
+            await told.wait_flushed()
+            connection = self._connection
         self._close(_CLOSED_WITH_MANIFEST, tell=_CLOSED_WITH_MANIFEST)
         if connection is not None:
             await connection.wait_ended()
+        return told is None or told.protocol.peer is None or told.parted
 
     async def drive(self, stream: Stream) -> None:
         """Run one connection over a stream, close it, and tell how it ended."""

@@ -79,12 +79,13 @@ class Tasks:
             hub.registrations.forget_all_that_waits()
             hub.replica.leave()
             interrupt = await _pending_interrupt()
-            with trio.move_on_after(hub.options.timeouts.close) as patience:
-                await self._say_goodbye()
-            if patience.cancelled_caught:
+            told = False
+            with trio.move_on_after(hub.options.timeouts.close):
+                told = await self._say_goodbye()
+            if not told:
                 _log.warning(
-                    "%s: closed, and not every peer has taken the farewell within %g s "
-                    "(timeouts.close): until the lease lapses, some may show services of it",
+                    "%s: closed, and not every peer has taken the farewell, for which they have "
+                    "%g s (timeouts.close): until the lease lapses, some may show services of it",
                     hub.replica.node,
                     hub.options.timeouts.close,
                 )
@@ -101,10 +102,17 @@ class Tasks:
         if interrupt is not None:
             raise interrupt
 
-    async def _say_goodbye(self) -> None:
+    async def _say_goodbye(self) -> bool:
+        """Say it on all links at once, and return whether all peers have taken it."""
+        told: list[bool] = []
+
+        async def say_goodbye(link: SupervisedLink) -> None:
+            told.append(await link.say_goodbye())
+
         async with trio.open_nursery() as nursery:
             for link in list(self._hub.links):
-                nursery.start_soon(link.say_goodbye)
+                nursery.start_soon(say_goodbye, link)
+        return all(told)
 
     @trio.lowlevel.enable_ki_protection
     async def _pulse(self) -> None:

@@ -212,8 +212,49 @@ async def test_a_goodbye_to_a_peer_that_does_not_listen_is_bounded(
     assert scope.cancelled_caught
     assert 2.4 < trio.current_time() < 2.6
     assert not network.host(A).ends
-    warnings = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
-    assert [text for text in warnings if "has taken the farewell within 1.5 s" in text]
+    assert farewells_not_taken(caplog) == 1
+
+
+def farewells_not_taken(caplog: pytest.LogCaptureFixture) -> int:
+    """Return how often the log says that peers have not taken a farewell."""
+    texts = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    return sum("not every peer has taken the farewell" in text for text in texts)
+
+
+async def test_a_peer_that_is_lost_during_the_goodbye_is_warned_of(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may have hung up, in order even, but has not taken what there was to be told."""
+    network = SimulatedNetwork(conditions=Conditions(capacity=1000))
+    async with open_manifest(environment=network.host(A).environment()) as m:
+        await m.listen()
+        puppet = Puppet(await network.host(B).dial(A, 3100))
+        await puppet.greet()
+        m.register("web", {"fill": "x" * 10_000}, port=80)
+        await trio.sleep(0.1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(m.aclose)
+            await trio.sleep(0.5)
+            await puppet.end.aclose()
+    assert trio.current_time() < 1
+    assert farewells_not_taken(caplog) == 1
+
+
+async def test_a_goodbye_that_was_taken_is_not_warned_of(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor is one where both leave at once, or where a link was down already."""
+    async with pair() as (a, b):
+        a.connect(host=C)
+        a.register("web", port=80)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(a.aclose)
+            nursery.start_soon(b.aclose)
+    async with pair() as (a, b):
+        a.register("web", port=80)
+        await a.aclose()
+        await until(lambda: not roles(b))
+    assert farewells_not_taken(caplog) == 0
 
 
 async def test_links_that_were_told_are_not_made_again_meanwhile(
