@@ -5,8 +5,8 @@ it registers in `registrations`, what it shares with its links in `exchange`; `o
 the time of a block.
 
 What only reads or writes memory is a plain function: it has happened when it returns, here at
-once and at the peers as soon as the links have carried it. Ctrl-C does not come between what one
-that writes does: it is raised at the next checkpoint.
+once and at the peers as soon as the links have carried it. Ctrl-C may come while one looks at what
+it was given, but not while it writes: then it is raised at the next checkpoint.
 """
 
 from __future__ import annotations
@@ -115,7 +115,6 @@ class Manifest:
 
     # Services
 
-    @trio.lowlevel.enable_ki_protection
     def register(
         self,
         role: str | Mapping[str, Any],
@@ -160,9 +159,11 @@ class Manifest:
             None if port is None else check_port(port),
             pack_data(data) if data else EMPTY_DATA,
         )
-        return self._hub.registrations.register(
-            record, id=id, persistent=persistent, waits=address is None
-        )
+        return self._write(record, id=id, persistent=persistent, waits=address is None)
+
+    @trio.lowlevel.enable_ki_protection
+    def _write(self, record: Record, *, id: str | None, persistent: bool, waits: bool) -> Service:
+        return self._hub.registrations.register(record, id=id, persistent=persistent, waits=waits)
 
     @contextmanager
     @trio.lowlevel.enable_ki_protection

@@ -100,3 +100,11 @@ async def test_a_manifest_and_its_links_show_what_is_for_applications(
         assert isinstance(thing, public)
         shown = {name for name in {*vars(public), *vars(thing)} if not name.startswith("_")}
     assert shown == set(members.split())
+
+
+def test_without_hypothesis_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The part for tests comes with an extra, and names it where it was not installed."""
+    testing = importlib.import_module("manifest.testing")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=r"its extra testing, .*\[testing\]"):
+        importlib.reload(testing)

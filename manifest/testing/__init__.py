@@ -4,6 +4,15 @@ What the project's own tests use, for your own code: none of it needs the regist
 tells how, by worked examples.
 """
 
+from importlib.util import find_spec as _find_spec
+
+if _find_spec("hypothesis") is None:
+    raise ModuleNotFoundError(
+        "manifest.testing needs hypothesis: install it, or manifest with its extra testing, as in "
+        'pip install ".[testing]" in a checkout of it',
+        name="hypothesis",
+    )
+
 from .application import PORT, Application, Cluster, Node
 from .chaos import ROUGH, Faults, plans
 from .clocks import EPOCH, NodeClock

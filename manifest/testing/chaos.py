@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 import attrs
 from hypothesis import strategies as st
 
+from .arguments import check_count, check_number
 from .network import Conditions
 from .plans import (
     TOPOLOGIES,
@@ -40,9 +41,18 @@ from .plans import (
     Stall,
     Step,
     Unblock,
+    dials,
 )
 
-__all__ = ["Chooser", "Faults", "RandomChooser", "plans", "some_steps"]
+__all__ = [
+    "Chooser",
+    "Faults",
+    "RandomChooser",
+    "check_pauses",
+    "checked_faults",
+    "plans",
+    "some_steps",
+]
 
 T = TypeVar("T")
 
@@ -228,6 +238,23 @@ def _pair(choose: Chooser, nodes: int) -> tuple[int, int]:
     return one, (one + choose.integer(1, max(1, nodes - 1))) % nodes
 
 
+def checked_faults(faults: object) -> Faults:
+    """Return these faults, or all where none are given. ValueError for anything else."""
+    if faults is None:
+        return Faults()
+    if not isinstance(faults, Faults):
+        raise ValueError(f"faults are Faults(...) or Faults.none(), got {faults!r:.80}")
+    return faults
+
+
+def check_pauses(pauses: object) -> None:
+    """Refuse what are no virtual seconds between two steps, one at least."""
+    if not isinstance(pauses, Sequence) or not pauses:
+        raise ValueError(f"pauses are seconds to choose from, such as [0.0, 1.0], got {pauses!r}")
+    for pause in pauses:
+        check_number("a pause", pause)
+
+
 def plans(
     operations: st.SearchStrategy[Any],
     *,
@@ -251,11 +278,17 @@ def plans(
             f"operations is a Hypothesis strategy, such as st.sampled_from([...]), got "
             f"{operations!r}"
         )
-    fewest, most = nodes
-    if not 1 <= fewest <= most:
-        raise ValueError(f"nodes are the fewest and the most, such as (2, 5), got {nodes!r}")
+    match nodes:
+        case (int() as fewest, int() as most) if 1 <= fewest <= most:
+            pass
+        case _:
+            raise ValueError(f"nodes are the fewest and the most, such as (2, 5), got {nodes!r}")
+    check_count("max_steps", max_steps, 0)
+    check_pauses(pauses)
+    for topology in topologies:
+        dials(topology, 1, 0)
     networks = tuple(conditions or (Conditions(), ROUGH))
-    wrong = faults or Faults()
+    wrong = checked_faults(faults)
 
     @st.composite
     def chunks(draw: st.DrawFn, count: int) -> tuple[Step, ...]:

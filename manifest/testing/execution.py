@@ -8,6 +8,8 @@ than about the failure.
 
 from __future__ import annotations
 
+import ast
+import inspect
 import random
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
@@ -16,6 +18,7 @@ import attrs
 import trio
 
 from .application import Application, Cluster, Node
+from .arguments import check_count, check_number
 from .network import SimulatedNetwork
 from .pausing import enter
 from .plans import (
@@ -96,9 +99,13 @@ def run_plan(
     first event that differs. `Livelock` where tasks take more than `max_steps` steps within a
     virtual millisecond.
 
-    ValueError where `application` makes nothing, say because it is one already.
+    ValueError where `application` makes nothing, say because it is one already, and for any other
+    argument that cannot be one.
     """
     check_makes_applications(application)
+    check_budget(within, max_steps)
+    if not isinstance(plan, Plan):
+        raise ValueError(f"a plan is Plan(nodes, steps, ...), got {plan!r:.80}")
     trace = Trace()
     try:
         return execute(application, plan, plan.steps, trace, within=within, max_steps=max_steps)
@@ -141,6 +148,12 @@ def check_makes_applications(application: object) -> None:
         )
 
 
+def check_budget(within: object, max_steps: object) -> None:
+    """Raise ValueError for times and numbers of steps that cannot be."""
+    check_number("within", within)
+    check_count("max_steps", max_steps)
+
+
 def execute(
     application: Callable[[], Application[Any]],
     plan: Plan,
@@ -170,15 +183,19 @@ def _regression_test(
             "application",
             f"    application = ...  # {' '.join(repr(application).split())}\n",
         )
-    return (
-        "The run that failed, as a regression test "
-        f"(seed {plan.seed}, trace {trace.digest}):\n\n"
+    test = (
         "from manifest.testing import *\n\n"
         "def test_what_failed_once() -> None:\n"
         f"    plan = {plan!r}\n"
         f"{made}"
         f"    run_plan({name}, plan{limits})\n"
     )
+    told = f"The run that failed, as a regression test (seed {plan.seed}, trace {trace.digest})"
+    try:
+        ast.parse(test)
+    except SyntaxError:
+        told += ", but for the operations, whose repr is no Python that makes them"
+    return f"{told}:\n\n{test}"
 
 
 class _Execution:
@@ -199,6 +216,8 @@ class _Execution:
         self.dials = dials(plan.topology, plan.nodes, plan.seed)
         self.cluster: Cluster[Any] = Cluster(self.network, [])
         self.skipped = 0
+        # Nodes on which an operation was passed over because `state` was not set yet.
+        self.not_ready: dict[Node[Any], None] = {}
         self.converged = 0.0
         self.nursery: trio.Nursery
 
@@ -229,9 +248,9 @@ class _Execution:
         for step in steps:
             await trio.sleep(step.after)
             await self._take(step.action)
-            self.application.check(self.cluster)
+            _call(self.application.check, self.cluster)
         await self._take(Calm())
-        self.application.check(self.cluster)
+        _call(self.application.check, self.cluster)
 
     # Nodes
 
@@ -338,7 +357,10 @@ class _Execution:
         return True
 
     def _do(self, node: Node[Any], operation: object) -> bool:
-        if not node.up or node.paused or node.state is None:
+        if not node.up or node.paused:
+            return False
+        if node.state is None:
+            self.not_ready[node] = None
             return False
         outcome = self.application.do(node, operation)
         if outcome is not None:
@@ -375,6 +397,13 @@ class _Execution:
                 f"{node.name} was told to leave, and its `run` has not returned yet"
             )
 
+    def _check_ready(self) -> None:
+        for node in self.not_ready:
+            assert not node.up or node.state is not None, (
+                f"{node.name} is not ready, so operations on it were passed over: `run` is to set "
+                "`node.state`, and has not"
+            )
+
     async def _calm(self) -> None:
         """Mend everything, and wait until the application has converged."""
         self.network.heal()
@@ -383,15 +412,27 @@ class _Execution:
         while True:
             try:
                 self._check_left()
-                self.application.check_converged(self.cluster)
+                self._check_ready()
+                _call(self.application.check_converged, self.cluster)
             except AssertionError:
                 if trio.current_time() - began >= self.within:
                     raise
             else:
                 break
             await trio.sleep(_LOOK)
-            self.application.check(self.cluster)
+            _call(self.application.check, self.cluster)
         self.converged = trio.current_time() - began
+
+
+def _call(check: Callable[[Cluster[Any]], object], cluster: Cluster[Any]) -> None:
+    """Call a check. TypeError where it is an async function, which would check nothing."""
+    outcome = check(cluster)
+    if inspect.iscoroutine(outcome):
+        outcome.close()
+        raise TypeError(
+            f"{check.__qualname__} is an async function, and checks are plain ones: what they look "
+            "at must not change meanwhile"
+        )
 
 
 async def _await(outcome: Awaitable[object]) -> None:

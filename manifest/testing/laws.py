@@ -222,4 +222,12 @@ def _run(
     # would share theirs, and each would throw away what another has found.
     name = getattr(join, "__qualname__", type(join).__qualname__)
     attempt.__annotations__ = {"states": f"{law} of {name}"}
-    settings(hypothesis.given(triples)(attempt))()
+    try:
+        settings(hypothesis.given(triples)(attempt))()
+    except hypothesis.errors.Flaky as error:
+        raise LawBroken(
+            f"{law}: it was broken for some states, and held for the very same states when they "
+            "were tried again. A join and what goes with it may depend on nothing but what they "
+            "are given: look for a clock, randomness, or something that is kept between calls",
+            (law,),
+        ) from error

@@ -6,11 +6,13 @@ random in a run, the order of tasks included, so a plan and an application make 
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
 import attrs
 
+from .arguments import check_count, is_number_from, is_whole, to_numbers_of_nodes
 from .network import Conditions
 
 __all__ = [
@@ -98,7 +100,7 @@ class Isolate(Action):
 class Split(Action):
     """Nothing gets through between these nodes and the others."""
 
-    nodes: tuple[int, ...] = attrs.field(metadata=_NODE)
+    nodes: tuple[int, ...] = attrs.field(metadata=_NODE, converter=to_numbers_of_nodes)
 
 
 @attrs.frozen
@@ -186,7 +188,7 @@ class SetClock(Action):
     """A node's wall clock steps, to be ahead of the true time by so many seconds."""
 
     node: int = attrs.field(metadata=_NODE)
-    offset: float = attrs.field()
+    offset: float = attrs.field(validator=is_number_from(-math.inf))
 
 
 @attrs.frozen
@@ -194,7 +196,7 @@ class SetDrift(Action):
     """A node's clock runs at this rate from now on: 1.001 gains a millisecond every second."""
 
     node: int = attrs.field(metadata=_NODE)
-    rate: float = attrs.field()
+    rate: float = attrs.field(validator=is_number_from(0))
 
 
 @attrs.frozen
@@ -206,10 +208,19 @@ def _check_steps(plan: Plan, attribute: attrs.Attribute[Any], steps: tuple[Step,
     for step in steps:
         if not isinstance(step, Step):
             raise ValueError(f"steps are Step(seconds after the one before, action), got {step!r}")
-        if any(not 0 <= node < plan.nodes for node in step.action.touches):
+        if any(type(node) is not int or not 0 <= node < plan.nodes for node in step.action.touches):
             raise ValueError(
                 f"a plan of {plan.nodes} nodes numbers them from 0 to {plan.nodes - 1}, got {step}"
             )
+
+
+def _check_nodes(plan: Plan, attribute: attrs.Attribute[int], nodes: object) -> None:
+    check_count("nodes", nodes)
+
+
+def _check_action(step: Step, attribute: attrs.Attribute[Action], action: object) -> None:
+    if not isinstance(action, Action):
+        raise ValueError(f"an action is one such as Do(0, ...) or Heal(), got {action!r:.80}")
 
 
 def _check_topology(plan: Plan, attribute: attrs.Attribute[str], topology: str) -> None:
@@ -220,19 +231,19 @@ def _check_topology(plan: Plan, attribute: attrs.Attribute[str], topology: str) 
 class Step:
     """An action, so many virtual seconds after the one before it."""
 
-    after: float = attrs.field(validator=attrs.validators.ge(0))
-    action: Action = attrs.field(validator=attrs.validators.instance_of(Action))
+    after: float = attrs.field(validator=is_number_from(0))
+    action: Action = attrs.field(validator=_check_action)
 
 
 @attrs.frozen
 class Plan:
     """A run, but for the application: nodes, network, seed, and what happens."""
 
-    nodes: int = attrs.field(validator=attrs.validators.ge(1))
+    nodes: int = attrs.field(validator=_check_nodes)
     steps: tuple[Step, ...] = attrs.field(
         default=(), converter=tuple["Step", ...], validator=_check_steps
     )
-    seed: int = 0
+    seed: int = attrs.field(default=0, validator=is_whole)
     """Decides the order of tasks, the network's delays, and the randomness of nodes."""
     topology: str = attrs.field(default="chain", validator=_check_topology)
     """Who dials whom: one of `TOPOLOGIES`, or "dial 3": each dials three others."""

@@ -7,8 +7,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from .application import Application
-from .chaos import PAUSES, ROUGH, Faults, RandomChooser, some_steps
-from .execution import Report, check_makes_applications, execute
+from .arguments import check_number
+from .chaos import (
+    PAUSES,
+    ROUGH,
+    Faults,
+    RandomChooser,
+    check_pauses,
+    checked_faults,
+    some_steps,
+)
+from .execution import Report, check_budget, check_makes_applications, execute
 from .network import Conditions
 from .plans import Calm, Plan, Step
 from .trace import Trace
@@ -38,12 +47,20 @@ def simulate(
     is decided by the seed: the same arguments make the same run.
 
     What the application raises comes out with a note that says how to repeat it. ValueError where
-    `application` makes nothing, say because it is one already.
+    `application` makes nothing, say because it is one already, and for what else cannot be.
     """
     check_makes_applications(application)
+    check_budget(within, max_steps)
+    if not callable(operations):
+        raise ValueError(
+            f"operations is a function that makes one of a random.Random, got {operations!r:.80}"
+        )
+    check_number("seconds", seconds, 0.001)
+    check_number("calm_every", calm_every, 0.001)
+    check_pauses(pauses)
+    wrong = checked_faults(faults)
     plan = Plan(nodes, (), seed, topology, ROUGH if conditions is None else conditions)
     choose = RandomChooser(random.Random(f"{seed}/steps"), operations)
-    wrong = faults or Faults()
     steps = _until(seconds, calm_every, lambda: some_steps(choose, nodes, wrong, pauses))
     trace = Trace(keep=False)
     try:

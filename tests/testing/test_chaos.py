@@ -144,6 +144,12 @@ def test_clocks_are_off_by_so_much_and_no_more(plan: Plan) -> None:
         ({"operations": ["add"]}, "operations is a Hypothesis strategy, .*got .'add'"),
         ({"nodes": (3, 2)}, r"such as \(2, 5\), got \(3, 2\)"),
         ({"nodes": (0, 2)}, "nodes are the fewest and the most"),
+        ({"nodes": 3}, r"such as \(2, 5\), got 3"),
+        ({"max_steps": -1}, "max_steps is an integer, 0 or more, got -1"),
+        ({"faults": "none"}, r"faults are Faults\(...\) or Faults.none\(\), got 'none'"),
+        ({"pauses": []}, r"pauses are seconds to choose from, .* got \[\]"),
+        ({"pauses": [-1.0]}, "a pause is a finite number, 0 or more, got -1"),
+        ({"topologies": ["stra"]}, "got 'stra'"),
     ],
 )
 def test_what_makes_no_plans_is_refused(wrong: dict[str, Any], said: str) -> None:

@@ -668,3 +668,52 @@ def test_an_application_that_is_made_already_is_refused(run: Callable[..., objec
     assert not hasattr(it.value, "__notes__")
     with pytest.raises(ValueError, match=r"makes one, .* got 'Gossip'$"):
         run("Gossip", plan)
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ({"plan": None}, r"a plan is Plan\(nodes, steps, ...\), got None"),
+        ({"within": "x"}, "within is a finite number, 0 or more, got 'x'"),
+        ({"max_steps": "x"}, "max_steps is an integer, 1 or more, got 'x'"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(wrong: dict[str, Any], said: str) -> None:
+    """The message has what was given, and what is right."""
+    with pytest.raises(ValueError, match=said):
+        run_plan(**{"application": Gossip, "plan": Plan(1), **wrong})
+
+
+def test_operations_that_nobody_was_ready_for_are_no_success() -> None:
+    """Who forgets to set `node.state` is told so; who is slow to do it has until the end."""
+
+    class Unready(Probe):
+        async def run(self, node: Node[list[str]]) -> None:
+            await trio.sleep(3)
+            if node.index:
+                node.state = []
+            await node.leaving.wait()
+
+    assert run_plan(Unready, Plan(2, [Step(1, Do(1, "x"))])).converged > 1
+    failure = failing(Unready, Plan(2, [Step(1, Do(0, "x"))]), within=10)
+    assert str(failure).startswith("n0 is not ready, so operations on it were passed over: `run`")
+    assert run_plan(Unready, Plan(2, [Step(1, Do(0, "x")), Step(0, Crash(0))])).skipped == 1
+
+
+@pytest.mark.parametrize("name", ["check", "check_converged"])
+def test_a_check_that_is_an_async_function_is_refused(name: str) -> None:
+    """It would check nothing."""
+
+    async def check(self: Probe, cluster: Cluster[list[str]]) -> None:
+        raise AssertionError("never awaited")
+
+    application: Any = type("Checks", (Probe,), {name: check})
+    failure = failing(application, Plan(1, [Step(1, Heal())]))
+    assert type(failure) is TypeError
+    assert "check is an async function, and checks are plain ones" in str(failure)
+
+
+def test_operations_that_do_not_print_as_python_are_said_to_be_so() -> None:
+    """What is printed to be pasted has to be mended there."""
+    note = failing(Fails, Plan(1, [Step(1, Do(0, "do")), Step(0, Do(0, object()))])).__notes__[0]
+    assert ", but for the operations, whose repr is no Python that makes them:" in note

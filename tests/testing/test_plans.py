@@ -17,6 +17,7 @@ from manifest.testing import (
     Faults,
     Plan,
     SetClock,
+    SetDrift,
     Split,
     Step,
     plans,
@@ -36,7 +37,10 @@ def test_a_plan_prints_as_the_python_that_makes_it(plan: Plan) -> None:
 @pytest.mark.parametrize(
     "wrong, said",
     [
-        ({"nodes": 0}, "'nodes' must be >= 1"),
+        ({"nodes": 0}, "nodes is an integer, 1 or more, got 0"),
+        ({"nodes": 1.5}, "nodes is an integer, 1 or more, got 1.5"),
+        ({"seed": "x"}, "seed is an integer, got 'x'"),
+        ({"steps": [Step(0, Do(0.5, "x"))]}, "from 0 to 1, got .*node=0.5"),  # type: ignore[arg-type]
         ({"steps": [Step(0, Do(2, "x"))]}, "2 nodes numbers them from 0 to 1, got .*node=2"),
         ({"steps": [Step(0, Cut(0, -1))]}, "from 0 to 1, got .*other=-1"),
         ({"steps": [Step(0, Split((0, 5)))]}, "from 0 to 1, got .*5"),
@@ -51,11 +55,36 @@ def test_plans_that_cannot_be_are_refused(wrong: dict[str, Any], said: str) -> N
         Plan(**{"nodes": 2, **wrong})
 
 
-@pytest.mark.parametrize("after, action", [(-1, SetClock(0, 1.0)), (0, "crash")])
-def test_steps_that_cannot_be_are_refused(after: float, action: Any) -> None:
+@pytest.mark.parametrize(
+    "after, action, said",
+    [
+        (-1, SetClock(0, 1.0), "after is a finite number, 0 or more, got -1"),
+        ("1", SetClock(0, 1.0), "after is a finite number, 0 or more, got '1'"),
+        (float("nan"), SetClock(0, 1.0), "after is a finite number, 0 or more, got nan"),
+        (0, "crash", r"an action is one such as Do\(0, ...\) or Heal\(\), got 'crash'"),
+    ],
+)
+def test_steps_that_cannot_be_are_refused(after: float, action: Any, said: str) -> None:
     """Time does not go back, and an action is an action."""
-    with pytest.raises((ValueError, TypeError), match=r"after|action"):
+    with pytest.raises(ValueError, match=said):
         Step(after, action)
+
+
+def test_actions_that_cannot_be_are_refused() -> None:
+    """Clocks do not run backwards, and one node is not several."""
+    one: Any = 1
+    with pytest.raises(ValueError, match="rate is a finite number, 0 or more, got -5"):
+        SetDrift(0, -5.0)
+    with pytest.raises(ValueError, match="offset is a finite number, got inf"):
+        SetClock(0, float("inf"))
+    with pytest.raises(ValueError, match=r"nodes are several, such as \(0, 1\), got 1"):
+        Split(one)
+
+
+def test_one_side_of_a_split_may_be_any_collection() -> None:
+    """It is a tuple in the plan, in an order that is the same in every run."""
+    sides: list[Any] = [[2, 0], {2, 0}, frozenset({0, 2}), iter((2, 0))]
+    assert [Split(side).nodes for side in sides] == [(2, 0), (0, 2), (0, 2), (2, 0)]
 
 
 def test_an_action_knows_which_nodes_it_touches() -> None:

@@ -64,3 +64,23 @@ def test_a_failure_says_how_to_repeat_it() -> None:
         notes += raised.value.__notes__
     assert notes[0] == notes[1]
     assert "seed=9) failed after" in notes[0]
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ({"operations": "add"}, "operations is a function that makes one of .* got 'add'"),
+        ({"seconds": 0}, "seconds is a finite number, 0.001 or more, got 0"),
+        ({"seconds": float("inf")}, "seconds is a finite number"),
+        ({"calm_every": 0}, "calm_every is a finite number, 0.001 or more, got 0"),
+        ({"faults": "none"}, "faults are Faults"),
+        ({"pauses": ()}, "pauses are seconds to choose from"),
+        ({"seed": "x"}, "seed is an integer, got 'x'"),
+        ({"within": None}, "within is a finite number, 0 or more, got None"),
+        ({"max_steps": 0}, "max_steps is an integer, 1 or more, got 0"),
+    ],
+)
+def test_what_is_no_simulation_is_refused(wrong: dict[str, Any], said: str) -> None:
+    """The message has what was given, and what is right."""
+    with pytest.raises(ValueError, match=said):
+        simulate(Gossip, **{"operations": add, "seed": 1, "seconds": 1, **wrong})
