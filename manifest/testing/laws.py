@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 import attrs
 import hypothesis
 from hypothesis import strategies as st
+from hypothesis.errors import Flaky
 
 from .subject import LAWS, Check, LawBroken, Subject
 
@@ -224,7 +225,7 @@ def _run(
     attempt.__annotations__ = {"states": f"{law} of {name}"}
     try:
         settings(hypothesis.given(triples)(attempt))()
-    except hypothesis.errors.Flaky as error:
+    except Flaky as error:
         raise LawBroken(
             f"{law}: it was broken for some states, and held for the very same states when they "
             "were tried again. A join and what goes with it may depend on nothing but what they "

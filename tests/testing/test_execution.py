@@ -705,6 +705,7 @@ def test_a_check_that_is_an_async_function_is_refused(name: str) -> None:
     """It would check nothing."""
 
     async def check(self: Probe, cluster: Cluster[list[str]]) -> None:
+        await trio.lowlevel.checkpoint()
         raise AssertionError("never awaited")
 
     application: Any = type("Checks", (Probe,), {name: check})
