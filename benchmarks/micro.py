@@ -261,7 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--against", type=Path, metavar="FILE", help="an earlier --json")
     parser.add_argument("--limit", type=float, help="fail where one takes more times as long")
     given = parser.parse_args(arguments)
-    if given.repetitions < LEAST_REPETITIONS and not given.quick:
+    if given.repetitions < (1 if given.quick else LEAST_REPETITIONS):
         parser.error(f"--repetitions is {LEAST_REPETITIONS} or more, or say --quick")
     if given.limit is not None and given.against is None:
         parser.error("--limit is one for what --against compares")

@@ -52,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks simulation", description=__doc__)
     parser.add_argument("--repetitions", type=int, default=5)
     given = parser.parse_args(arguments)
+    if given.repetitions < 1:
+        parser.error(f"--repetitions is 1 or more, got {given.repetitions}")
     logging.disable()
     rows = []
     for nodes, topology, seconds in CLUSTERS:

@@ -23,7 +23,6 @@ The exit status is 1 where something was found.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import os
 import random
@@ -31,7 +30,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import suppress
 from functools import lru_cache, partial
@@ -45,6 +44,7 @@ from manifest.messages import Gossip
 from manifest.protocol import LinkProtocol
 from manifest.replica import Replica
 from manifest.wire import decode_message, encode_message
+from tests.commands import amount, command_line, count, seeds
 from tests.mutations import Parsed, mutate, parse
 from tests.sessions import Session, check_passes_on, record_sessions, visitor
 
@@ -94,8 +94,8 @@ class Batch:
 
     def add(self, other: Batch) -> None:
         """Count another batch in."""
-        for count in ("frames", "decoded", "joined", "refused", "conversations"):
-            setattr(self, count, getattr(self, count) + getattr(other, count))
+        for name in ("frames", "decoded", "joined", "refused", "conversations"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
         if other.worst > self.worst:
             self.worst, self.slowest = other.worst, other.slowest
         self.findings += other.findings
@@ -367,25 +367,50 @@ def _state(replica: Replica) -> tuple[Any, ...]:
     )
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Try batches until there were enough frames or the time is over; 1 for a finding."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--minutes", type=float, default=10.0, help="how long to go on at most")
-    parser.add_argument("--frames", type=int, default=2**62, help="how many to try at most")
-    parser.add_argument("--seeds", default="0:1000000000", help="first and one past the last seed")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
-    parser.add_argument("--slowest", type=float, default=5.0, help="milliseconds a frame may take")
-    given = parser.parse_args()
-    first, last = map(int, given.seeds.split(":"))
-    seeds = iter(range(first, last))
+    parser = command_line("tests.fuzz", __doc__)
+    parser.add_argument(
+        "--minutes",
+        type=amount,
+        default=10.0,
+        help="how long to go on at most; default: %(default)g",
+    )
+    parser.add_argument(
+        "--frames",
+        type=count,
+        default=2**62,
+        help="how many to try at most; default: as many as there is time for",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=seeds,
+        default="0:1000000000",
+        metavar="A:B",
+        help="first and one past the last seed; default: %(default)s",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=count,
+        default=os.cpu_count() or 1,
+        help="processes; default: one for each processor, %(default)s here",
+    )
+    parser.add_argument(
+        "--slowest",
+        type=amount,
+        default=5.0,
+        help="milliseconds a frame may take; default: %(default)g",
+    )
+    given = parser.parse_args(arguments)
+    left = iter(given.seeds)
     total, kinds, began = Batch(), Counter[str](), time.monotonic()
-    with ProcessPoolExecutor(max(1, given.jobs)) as pool:
+    with ProcessPoolExecutor(given.jobs) as pool:
         waiting: dict[Future[Batch], int] = {}
         while True:
             enough = total.frames >= given.frames
             over = time.monotonic() - began > 60 * given.minutes
             while not (enough or over) and len(waiting) < given.jobs + 1:
-                seed = next(seeds, None)
+                seed = next(left, None)
                 if seed is None:
                     break
                 waiting[pool.submit(run_batch, seed, slowest=given.slowest / 1000)] = seed

@@ -14,7 +14,6 @@ makes the exit status 1. Shorter runs have shorter warm-ups and windows.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import itertools
 import logging
@@ -30,6 +29,7 @@ from manifest.testing import Conditions, SimulatedNetwork
 from manifest.testing.scheduling import run_scheduled
 
 from .churning import Churn
+from .commands import amount, command_line
 from .memory import Growth, growths, sample, table
 from .processes import Process, worker
 from .simulated import Node, running
@@ -47,6 +47,10 @@ OPTIONS: dict[str, Any] = {
     "retention": 30.0,
     "max_clock_skew": 5.0,
 }
+LEAST_SECONDS = 120.0
+"""What is simulated is sampled every 10 s, and a twelfth of the time has to contain a sample."""
+LEAST_MINUTES = 1.0
+"""Real processes are sampled every 3 s or so, and a tenth of the time has to contain a sample."""
 HOSTS = ("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4")
 
 Samples = list[tuple[float, dict[str, float]]]
@@ -186,13 +190,29 @@ async def _restart_a_process(port: int) -> None:
         await trio.sleep(3)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run both parts, print what grew, and return 1 where that was too much."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--only", choices=("simulated", "real"), help="one part alone")
-    parser.add_argument("--seconds", type=float, default=3600.0, help="virtual, simulated")
-    parser.add_argument("--minutes", type=float, default=10.0, help="between real processes")
-    given = parser.parse_args()
+    parser = command_line("tests.leaks", __doc__)
+    parser.add_argument(
+        "--only", choices=("simulated", "real"), help="one part alone; default: one after the other"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=amount,
+        default=3600.0,
+        help=f"virtual, simulated, {LEAST_SECONDS:g} or more; default: %(default)g",
+    )
+    parser.add_argument(
+        "--minutes",
+        type=amount,
+        default=10.0,
+        help=f"between real processes, {LEAST_MINUTES:g} or more; default: %(default)g",
+    )
+    given = parser.parse_args(arguments)
+    if given.seconds < LEAST_SECONDS:
+        parser.error(f"--seconds is {LEAST_SECONDS:g} or more, got {given.seconds:g}")
+    if given.minutes < LEAST_MINUTES:
+        parser.error(f"--minutes is {LEAST_MINUTES:g} or more, got {given.minutes:g}")
     logging.disable()
     found: list[Growth] = []
     if given.only != "real":

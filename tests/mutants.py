@@ -20,9 +20,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
+
+from tests.commands import command_line
 
 __all__ = ["MUTANTS", "ROOT", "Mutant"]
 
@@ -560,8 +563,21 @@ class Verdict:
         return self.caught_by is not None and self.seconds <= SECONDS
 
 
-def main(words: list[str]) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Plant the mutants whose names contain one of the words, or all, and print the table."""
+    parser = command_line("tests.mutants", __doc__)
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="word",
+        help="plant the mutants alone whose names contain one of these; default: all mutants",
+    )
+    words = parser.parse_args(arguments).words
+    names = [mutant.name for mutant in MUTANTS]
+    for word in words:
+        if not any(word in name for name in names):
+            listed = "".join(f"\n  {name}" for name in names)
+            parser.error(f"there is no mutant with {word!r} in its name; there are:{listed}")
     chosen = [
         mutant for mutant in MUTANTS if not words or any(word in mutant.name for word in words)
     ]
@@ -640,4 +656,4 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -11,14 +11,15 @@ what was wrong, and the exit status is 1.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import random
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from manifest.testing import ROUGH, TOPOLOGIES, Conditions, Faults, Report, simulate
+from tests.commands import amount, command_line, seeds
 from tests.property.cluster import RegistryCluster, some_operation
 
 __all__ = ["run_seed"]
@@ -56,18 +57,25 @@ def run_seed(seed: int) -> Report:
     )
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run seeds until the time is over; return 1 where one failed."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--minutes", type=float, default=10.0, help="how long to go on")
-    parser.add_argument("--seeds", default="0:1000000", help="first and one past the last seed")
-    given = parser.parse_args()
+    parser = command_line("tests.soak", __doc__)
+    parser.add_argument(
+        "--minutes", type=amount, default=10.0, help="how long to go on; default: %(default)g"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=seeds,
+        default="0:1000000",
+        metavar="A:B",
+        help="first and one past the last seed; default: %(default)s",
+    )
+    given = parser.parse_args(arguments)
     logging.disable()
-    first, last = map(int, given.seeds.split(":"))
     ends = time.monotonic() + 60 * given.minutes
     failed: list[int] = []
     virtual, began = 0.0, time.monotonic()
-    for done, seed in enumerate(range(first, last), start=1):
+    for done, seed in enumerate(given.seeds, start=1):
         if time.monotonic() > ends:
             break
         try:

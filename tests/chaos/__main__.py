@@ -10,7 +10,6 @@ case, on Ctrl-C and SIGTERM too; the namespaces bear the id of this process in t
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
 import tempfile
@@ -21,18 +20,22 @@ from pathlib import Path
 
 import trio
 
+from tests.commands import command_line, count
+
 from .cluster import Place
 from .faults import FAULTS
 from .namespaces import lab, reason_against
 from .table import Outcome, table
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the faults that the command line names; return 1 where a check failed."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--repetitions", type=int, default=3, help="of each fault")
+    parser = command_line("tests.chaos", __doc__)
+    parser.add_argument(
+        "--repetitions", type=count, default=3, help="of each fault; default: %(default)s"
+    )
     parser.add_argument("--only", action="append", choices=FAULTS, help="this fault; repeatable")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     began = time.monotonic()
     outcomes: list[Outcome] = []
     names = given.only or [*FAULTS]

@@ -1,0 +1,111 @@
+"""The command lines of the tools in here: what is written wrongly is never taken for a run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from tests import fuzz, leaks, mutants, soak
+from tests.chaos import __main__ as chaos
+from tests.commands import amount, count, seeds
+
+MAINS: dict[str, Callable[[Sequence[str]], int]] = {
+    "mutants": mutants.main,
+    "soak": soak.main,
+    "fuzz": fuzz.main,
+    "leaks": leaks.main,
+    "chaos": chaos.main,
+}
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a tool fail that goes to work, rather than run for minutes."""
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def run(*_: object, **__: object) -> None:
+        raise AssertionError("it went to work")
+
+    for module, name in (
+        (mutants, "judge"),
+        (soak, "run_seed"),
+        (fuzz, "ProcessPoolExecutor"),
+        (leaks, "_report"),
+        (chaos, "_run"),
+    ):
+        monkeypatch.setattr(module, name, run)
+
+
+def said_by(tool: str, arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[object, str]:
+    """Return the exit status of a tool that ends where it reads its command line, and its words."""
+    with pytest.raises(SystemExit) as end:
+        MAINS[tool](arguments.split())
+    said = capsys.readouterr()
+    return end.value.code, said.out + said.err
+
+
+@pytest.mark.parametrize("tool, arguments, right", [
+    ("mutants", "lease nosuchmutant", "no mutant with 'nosuchmutant' in its name; there are:"),
+    ("soak", "--minutes 0", "'0' is not a number above 0"),
+    ("soak", "--minutes -1", "'-1' is not a number above 0"),
+    ("soak", "--minutes nan", "'nan' is not a number above 0"),
+    ("soak", "--minutes inf", "'inf' is not a number above 0"),
+    ("soak", "--seeds 7:3", "'7:3' is not a range of seeds A:B"),
+    ("soak", "--seeds 5", "'5' is not a range of seeds A:B"),
+    ("soak", "--seeds a:b", "'a:b' is not a range of seeds A:B"),
+    ("fuzz", "--minutes 0", "'0' is not a number above 0"),
+    ("fuzz", "--slowest -1", "'-1' is not a number above 0"),
+    ("fuzz", "--frames -1", "'-1' is not a whole number from 1 on"),
+    ("fuzz", "--jobs 0", "'0' is not a whole number from 1 on"),
+    ("fuzz", "--seeds x", "'x' is not a range of seeds A:B"),
+    ("fuzz", "--seeds 3:", "'3:' is not a range of seeds A:B"),
+    ("leaks", "--only simulated --seconds 0", "'0' is not a number above 0"),
+    ("leaks", "--only simulated --seconds 119", "--seconds is 120 or more, got 119"),
+    ("leaks", "--only real --minutes 0.5", "--minutes is 1 or more, got 0.5"),
+    ("chaos", "--repetitions 0", "'0' is not a whole number from 1 on"),
+    ("chaos", "--repetitions two", "'two' is not a whole number from 1 on"),
+])  # fmt: skip
+def test_what_would_do_nothing_is_a_usage_error(
+    tool: str, arguments: str, right: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A tool that is told to do nothing, or nonsense, says what is right and fails."""
+    status, said = said_by(tool, arguments, capsys)
+    assert status == 2
+    assert said.startswith(f"usage: python -m tests.{tool} ")
+    assert right in said
+
+
+def test_mutants_are_listed_where_none_is_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever mistypes a mutant's name sees all of them."""
+    _, said = said_by("mutants", "nosuchmutant", capsys)
+    assert all(f"\n  {mutant.name}\n" in said for mutant in mutants.MUTANTS)
+
+
+@pytest.mark.parametrize("tool, expected", [
+    ("mutants", ["[word ...]", "default: all mutants"]),
+    ("soak", ["--seeds A:B", "default: 0:1000000", "default: 10"]),
+    ("fuzz", ["--seeds A:B", "default: 0:1000000000", "default: 10", "default: 5", "one for each"]),
+    ("leaks", ["default: 3600", "default: 10", "default: one after the other"]),
+    ("chaos", ["default: 3"]),
+])  # fmt: skip
+def test_help_names_forms_and_defaults(
+    tool: str, expected: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--help says how the tool is called, how each option is written, and what holds without."""
+    status, said = said_by(tool, "--help", capsys)
+    said = " ".join(said.split())
+    assert status == 0
+    assert said.startswith(f"usage: python -m tests.{tool} ")
+    assert not [each for each in expected if each not in said]
+
+
+def test_what_is_right_is_read() -> None:
+    """The bounds themselves are taken, and so are blanks and underscores in figures."""
+    assert (count("1"), count("10_000"), amount("1e-3"), seeds("-1:0")) == (
+        1, 10_000, 0.001, range(-1, 0)
+    )  # fmt: skip
+    for parse in (count, amount, seeds):
+        with pytest.raises(argparse.ArgumentTypeError):
+            parse("")
