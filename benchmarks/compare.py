@@ -298,7 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.repetitions is None:
         given.repetitions = 1 if given.quick else LEAST_REPETITIONS
     if given.repetitions < (1 if given.quick else LEAST_REPETITIONS):
-        parser.error(f"--repetitions is {LEAST_REPETITIONS} or more, or say --quick")
+        parser.error(f"--repetitions is {LEAST_REPETITIONS} or more, or 1 or more with --quick")
     scenes = _scenes(given.only, parser)
     wanted = [side for side in SIDES if not given.side or side.name in given.side]
     skipped = dict(NOT_COMPARED)

@@ -320,6 +320,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--replot", type=Path, metavar="FILE", help="draw an earlier growth.json")
     parser.add_argument("--png", type=Path, help="default: growth.png in the directory")
     given = parser.parse_args(arguments)
+    if given.repetitions < 1:
+        parser.error(f"--repetitions is 1 or more, got {given.repetitions}")
     given.directory.mkdir(parents=True, exist_ok=True)
     if given.replot is not None:
         report = json.loads(given.replot.read_text("utf-8"))

@@ -262,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--limit", type=float, help="fail where one takes more times as long")
     given = parser.parse_args(arguments)
     if given.repetitions < (1 if given.quick else LEAST_REPETITIONS):
-        parser.error(f"--repetitions is {LEAST_REPETITIONS} or more, or say --quick")
+        parser.error(f"--repetitions is {LEAST_REPETITIONS} or more, or 1 or more with --quick")
     if given.limit is not None and given.against is None:
         parser.error("--limit is one for what --against compares")
     # Free takes off what register has added.

@@ -363,6 +363,21 @@ def test_one_command_leads_to_all(
     assert calls == [(called, given)]
 
 
+@pytest.mark.parametrize("arguments, right", [
+    (["simulation", "--repetitions", "0"], "--repetitions is 1 or more, got 0"),
+    (["growth", "--repetitions", "0"], "--repetitions is 1 or more, got 0"),
+    (["micro", "--quick", "--repetitions", "0"], "--repetitions is 5 or more, or 1"),
+])  # fmt: skip
+def test_no_repetition_is_a_usage_error(
+    arguments: list[str], right: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever asks for no measurement is told so, and gets neither a traceback nor a report."""
+    with pytest.raises(SystemExit) as end:
+        command.main(arguments)
+    assert end.value.code == 2
+    assert right in capsys.readouterr().err
+
+
 def test_everything_runs_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """`everything` measures all that the pages quote, and writes the pages at the end."""
     calls: list[tuple[str, list[str]]] = []
