@@ -12,11 +12,18 @@ import math
 __all__ = ["amount", "command_line", "count", "seeds"]
 
 
-def command_line(name: str, documentation: str | None) -> argparse.ArgumentParser:
-    """Return a parser for what follows `python -m name`, described by a module's first line."""
+def command_line(
+    name: str, documentation: str | None, epilog: str | None = None
+) -> argparse.ArgumentParser:
+    """Return a parser for what follows `python -m name`, described by a module's first line.
+
+    The lines of the epilog are shown as they are.
+    """
     return argparse.ArgumentParser(
         prog=f"python -m {name}",
         description=documentation.partition("\n")[0] if documentation else None,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
 

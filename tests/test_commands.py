@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable, Sequence
 
 import pytest
 
 from tests import fuzz, leaks, mutants, soak
 from tests.chaos import __main__ as chaos
+from tests.chaos.faults import FAULTS
 from tests.commands import amount, count, seeds
 
 MAINS: dict[str, Callable[[Sequence[str]], int]] = {
@@ -83,12 +85,23 @@ def test_mutants_are_listed_where_none_is_meant(capsys: pytest.CaptureFixture[st
     assert all(f"\n  {mutant.name}\n" in said for mutant in mutants.MUTANTS)
 
 
+@pytest.mark.parametrize("arguments, status", [("--help", 0), ("--only half-open,", 2)])
+def test_faults_are_listed_as_they_are_written(
+    arguments: str, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each has a line, on which a shell reads the one word that --only takes."""
+    ended, said = said_by("chaos", arguments, capsys)
+    assert ended == status
+    listed = said.partition("there are:\n" if status else "faults:\n")[2].splitlines()
+    assert [shlex.split(line) for line in listed] == [[name] for name in FAULTS]
+
+
 @pytest.mark.parametrize("tool, expected", [
     ("mutants", ["[word ...]", "default: all mutants"]),
     ("soak", ["--seeds A:B", "default: 0:1000000", "default: 10"]),
     ("fuzz", ["--seeds A:B", "default: 0:1000000000", "default: 10", "default: 5", "one for each"]),
     ("leaks", ["default: 3600", "default: 10", "default: one after the other"]),
-    ("chaos", ["default: 3"]),
+    ("chaos", ["default: 3", "--only FAULT", "default: all of them"]),
 ])  # fmt: skip
 def test_help_names_forms_and_defaults(
     tool: str, expected: list[str], capsys: pytest.CaptureFixture[str]

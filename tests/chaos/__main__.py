@@ -10,6 +10,7 @@ case, on Ctrl-C and SIGTERM too; the namespaces bear the id of this process in t
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import tempfile
@@ -30,12 +31,22 @@ from .table import Outcome, table
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the faults that the command line names; return 1 where a check failed."""
-    parser = command_line("tests.chaos", __doc__)
+    # Names contain blanks and commas, so each has a line and is quoted as a shell takes it.
+    known = "\n".join(f"  {shlex.quote(name)}" for name in FAULTS)
+    parser = command_line("tests.chaos", __doc__, f"faults:\n{known}")
     parser.add_argument(
         "--repetitions", type=count, default=3, help="of each fault; default: %(default)s"
     )
-    parser.add_argument("--only", action="append", choices=FAULTS, help="this fault; repeatable")
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="FAULT",
+        help="one of those below; repeatable; default: all of them",
+    )
     given = parser.parse_args(arguments)
+    for name in given.only or ():
+        if name not in FAULTS:
+            parser.error(f"there is no fault {name!r}; there are:\n{known}")
     began = time.monotonic()
     outcomes: list[Outcome] = []
     names = given.only or [*FAULTS]
