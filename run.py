@@ -52,7 +52,8 @@ def main() -> NoReturn:
         print(__doc__)
         sys.exit(0)
     if command not in NEEDS:
-        sys.exit(f"There is no command {command!r}; there are: {', '.join(NEEDS)}.")
+        print(f"There is no command {command!r}; there are: {', '.join(NEEDS)}.", file=sys.stderr)
+        sys.exit(2)
     prepare(command)
     if command == "demo":
         replace_by("manifest", "demo", *arguments)
