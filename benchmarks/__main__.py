@@ -38,6 +38,15 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "docs": pages.main,
 }
 EVERYTHING = ("compare", "micro", "growth", "docs")
+EVERYTHING_HELP = f"""usage: python -m benchmarks everything [--quick] [option of compare ...]
+
+Runs {", ".join(EVERYTHING)}, one after the other: all that the pages of docs/ quote is measured
+anew and written there. --quick goes to all that measure, which then are only for a look; all other
+options go to compare.
+
+    python -m benchmarks everything --node-peers DIRECTORY
+    python -m benchmarks compare --help         the options of compare
+"""
 
 
 def main(arguments: list[str]) -> None:
@@ -45,6 +54,8 @@ def main(arguments: list[str]) -> None:
     match arguments:
         case ["-h" | "--help", *_]:
             print(__doc__)
+        case ["everything", *rest] if {"-h", "--help"} & {*rest}:
+            print(EVERYTHING_HELP)
         case ["everything", *rest]:
             for command in EVERYTHING:
                 # Only the comparison has options that differ from one machine to the next.
@@ -55,7 +66,9 @@ def main(arguments: list[str]) -> None:
         case [command, *rest] if command in COMMANDS:
             COMMANDS[command](rest)
         case [word, *_] if not word.startswith("-"):
-            sys.exit(f"there is no {word}; there are {', '.join(COMMANDS)}, everything")
+            said = f"there is no {word!r}; there are {', '.join(COMMANDS)}, everything"
+            print(said, file=sys.stderr)
+            sys.exit(2)
         case _:
             COMMANDS["compare"](arguments)
 

@@ -26,6 +26,7 @@ from typing import Any
 import attrs
 
 from . import processes
+from .commands import command_line
 from .measuring import LEAST_REPETITIONS, Spread, machine
 from .processes import Server, Stage, Unable
 from .scenes import FULL, QUICK, SCENES, Scene, Sizes, measures
@@ -283,7 +284,7 @@ def _scenes(only: Sequence[str] | None, parser: argparse.ArgumentParser) -> list
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compare; write compare.json and compare.md, and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks compare", description=__doc__)
+    parser = command_line("compare", __doc__)
     parser.add_argument("--repetitions", type=int, help="default: 5, or 1 with --quick")
     parser.add_argument(
         "--only", action="append", metavar="NAME", help="a scene or measure; may be repeated"

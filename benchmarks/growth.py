@@ -34,6 +34,7 @@ from manifest import Manifest, open_manifest
 from manifest.query import parse_query
 from manifest.testing import Application, Cluster, Conditions, Do, Heal, Node, Plan, Step, run_plan
 
+from .commands import command_line
 from .hands import Hand, Pair
 from .measuring import LEAST_REPETITIONS, Spread, machine, timed
 from .tables import figure, measured_on, table
@@ -303,11 +304,7 @@ def _finish(axis: Any, title: str, below: str, sizes: Iterable[str]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure how cost grows, or draw what was measured; print the tables."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks growth",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("growth", __doc__)
     parser.add_argument("--services", type=int, nargs="*", default=SERVICES)
     parser.add_argument("--nodes", type=int, nargs="*", help=f"default: {NODES}")
     parser.add_argument(

@@ -9,7 +9,6 @@ where that is beyond the limit. Compare only what was measured on one machine.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +24,7 @@ from manifest.options import Limits
 from manifest.records import Record, is_persistent
 from manifest.wire import decode_message
 
+from .commands import command_line
 from .hands import Hand, Pair
 from .measuring import LEAST_REPETITIONS, Spread, machine, timed
 from .sides.talking import HOST, service
@@ -246,11 +246,7 @@ def to_markdown(report: Mapping[str, Any], against: Mapping[str, Any] | None = N
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print a table, and write and compare what is asked for."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks micro",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("micro", __doc__)
     parser.add_argument("--repetitions", type=int, default=LEAST_REPETITIONS)
     parser.add_argument(
         "--only", action="append", choices=[path.name for path in PATHS], help="may be repeated"

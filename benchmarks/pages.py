@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import compare, growth, micro, retention
+from .commands import command_line
 from .tables import fill, marked
 
 __all__ = ["FIGURES", "main", "write"]
@@ -58,7 +58,7 @@ def write(pages: Path, directory: Path) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write what there is, and say what that was."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks docs", description=__doc__)
+    parser = command_line("docs", __doc__)
     parser.add_argument("--directory", type=Path, default=Path("build/benchmarks"))
     given = parser.parse_args(arguments)
     filled = write(ROOT / "docs", given.directory)

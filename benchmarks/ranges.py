@@ -8,7 +8,6 @@ already. Libraries that are not installed are left out:
     python -m benchmarks ranges
 """
 
-import argparse
 import importlib
 import json
 import timeit
@@ -17,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .commands import command_line
 from .tables import table
 
 ROOT = Path(__file__).parents[1]
@@ -124,7 +124,7 @@ def speed(library: Library) -> tuple[float, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks ranges", description=__doc__)
+    parser = command_line("ranges", __doc__)
     parser.parse_args(arguments)
     npm = json.loads((ROOT / "tests/data/npm_ranges.json").read_text(encoding="utf-8"))
     kinds = ("right", "wrong", "refused", "crashed", "took invalid", "crashed on invalid")

@@ -9,7 +9,6 @@ out the same on every machine. Memory is that of tombstones alone, measured on o
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
 import tracemalloc
@@ -20,6 +19,7 @@ from unittest import mock
 
 from manifest.options import Options
 
+from .commands import command_line
 from .hands import Hand, Pair
 from .measuring import machine
 from .tables import figure, measured_on, table
@@ -103,11 +103,7 @@ def to_markdown(report: Mapping[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Count what each retention costs, and print the table."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks retention",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("retention", __doc__)
     parser.add_argument("--services", type=int, nargs="+", default=SERVICES)
     parser.add_argument("--retentions", type=int, nargs="+", default=RETENTIONS, metavar="SECONDS")
     parser.add_argument("--directory", type=Path, default=Path("build/benchmarks"))

@@ -1,13 +1,12 @@
 """How fast clusters of the registry are simulated: virtual seconds in a second of one core.
 
-python -m benchmarks simulation --repetitions 5
+    python -m benchmarks simulation --repetitions 5
 
 Heartbeats come every second and one write every second, somewhere; all else is as it is by
-default. CPU time is counted, so that
-other programs on the machine disturb little. Prints a Markdown table with medians and the range.
+default. CPU time is counted, so that other programs on the machine disturb little. Prints a
+Markdown table with medians and the range.
 """
 
-import argparse
 import logging
 import time
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from collections.abc import Sequence
 from manifest import Manifest, open_manifest
 from manifest.testing import Application, Do, Node, Plan, Report, Step, run_plan
 
+from .commands import command_line
 from .measuring import Spread
 from .tables import table
 
@@ -49,7 +49,7 @@ def simulate(nodes: int, topology: str, seconds: int) -> tuple[float, Report]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks simulation", description=__doc__)
+    parser = command_line("simulation", __doc__)
     parser.add_argument("--repetitions", type=int, default=5)
     given = parser.parse_args(arguments)
     if given.repetitions < 1:

@@ -1,5 +1,7 @@
 """What a join of 10,000 records costs on the wire, by format and library.
 
+    python -m benchmarks wire --repetitions 15 --json wire.json
+
 Each candidate writes the same records and reads them back, turn by turn, so that whatever else the
 machine does falls on all of them alike. All of them read straight into the classes that are joined.
 Those that say "checked" also hold every value to the rules, as whoever reads from a network must;
@@ -8,7 +10,6 @@ the others take whatever has the right type.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 from collections.abc import Callable, Sequence
@@ -37,6 +38,7 @@ from manifest.records import (
 )
 from manifest.wire import decode_message
 
+from .commands import command_line
 from .measuring import Spread, machine, timed
 from .tables import spread, table
 
@@ -236,11 +238,7 @@ def to_markdown(results: list[Result], records: int) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print a Markdown table; the rest goes where it is asked to go."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog="example: python -m benchmarks wire --repetitions 15 --json wire.json",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("wire", __doc__)
     parser.add_argument("--records", type=int, default=10_000, help="records (default: 10000)")
     parser.add_argument("--owners", type=int, default=20, help="nodes that own them (default: 20)")
     parser.add_argument(

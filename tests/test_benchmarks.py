@@ -389,5 +389,40 @@ def test_everything_runs_one_after_the_other(monkeypatch: pytest.MonkeyPatch) ->
         ("growth", ["--quick"]),
         ("docs", []),
     ]
-    with pytest.raises(SystemExit, match="there is no nonsense"):
+
+
+def test_an_unknown_benchmark_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever mistypes a name sees all of them, and the exit status is 2 as for any option."""
+    with pytest.raises(SystemExit) as end:
         command.main(["nonsense"])
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert said == f"there is no 'nonsense'; there are {', '.join(command.COMMANDS)}, everything\n"
+
+
+def test_everything_says_what_it_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its help names what it runs, one after the other, and runs nothing."""
+    calls: list[tuple[str, list[str]]] = []
+    record_calls(monkeypatch, calls)
+    command.main(["everything", "--quick", "--help"])
+    said = capsys.readouterr().out
+    assert said.startswith("usage: python -m benchmarks everything ")
+    assert f"Runs {', '.join(command.EVERYTHING)}, one after the other" in said
+    assert calls == []
+
+
+@pytest.mark.parametrize("name, main", command.COMMANDS.items(), ids=[*command.COMMANDS])
+def test_help_shows_the_lines_as_they_are_written(
+    name: str, main: Callable[[list[str]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A command in a module's documentation has a line of its own in its help, to be copied."""
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+    assert end.value.code == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"usage: python -m benchmarks {name} ")
+    documentation = sys.modules[main.__module__].__doc__
+    assert documentation is not None
+    assert documentation.strip() in said
