@@ -1,15 +1,23 @@
 """What the command lines of the tools in here have in common.
 
 What is written wrongly is a usage error, which says what is right and makes the exit status 2: a
-tool that has done nothing must not look like one that has found nothing.
+tool that has done nothing must not look like one that has found nothing. Ctrl-C is no error: who
+presses it sees what has been found so far.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-__all__ = ["amount", "command_line", "count", "seeds"]
+__all__ = ["INTERRUPTED", "amount", "command_line", "count", "interrupts", "seeds"]
+
+INTERRUPTED = 130
+"""The exit status of what Ctrl-C has ended, as a shell has it."""
 
 
 def command_line(
@@ -75,3 +83,26 @@ def seeds(text: str) -> range:
             "greater, is one past the last: 41:42 is seed 41 alone"
         )
     return found
+
+
+@contextmanager
+def interrupts() -> Iterator[Callable[[], bool]]:
+    """Yield what tells whether Ctrl-C was pressed within the block, so that a loop can end itself.
+
+    A KeyboardInterrupt inside a simulation might look like one of its failures. The first Ctrl-C is
+    answered at once with a line on stderr; a second one ends the process on the spot.
+    """
+    pressed = False
+
+    def note(*_: object) -> None:
+        nonlocal pressed
+        pressed = True
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        # Past the buffers, which may be in use just now.
+        os.write(2, b"\ninterrupted, ends what it is at; once more to end at once\n")
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import attrs
 
-from tests.commands import command_line
+from tests.commands import INTERRUPTED, command_line
 
 __all__ = ["MUTANTS", "ROOT", "Mutant"]
 
@@ -583,13 +583,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     say("| mutant | caught by | seconds | shrunk to |")
     say("|---|---|---|---|")
-    survivors = 0
+    survivors = judged = 0
     for mutant in chosen:
-        verdict = judge(mutant)
+        try:
+            verdict = judge(mutant)
+        except KeyboardInterrupt:
+            say(f"\n{judged - survivors} of {judged} killed; interrupted at: {mutant.name}")
+            return INTERRUPTED
+        judged += 1
         survivors += not verdict.killed
         caught = (verdict.caught_by or "**nobody**").replace("_", " ").removeprefix("test ")
         say(f"| {mutant.name} | {caught} | {verdict.seconds:.1f} | {verdict.size} |")
-    say(f"\n{len(chosen) - survivors} of {len(chosen)} killed")
+    say(f"\n{judged - survivors} of {judged} killed")
     return 1 if survivors else 0
 
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from manifest.testing import ROUGH, TOPOLOGIES, Conditions, Faults, Report, simulate
-from tests.commands import amount, command_line, seeds
+from tests.commands import INTERRUPTED, amount, command_line, interrupts, seeds
 from tests.property.cluster import RegistryCluster, some_operation
 
 __all__ = ["run_seed"]
@@ -58,7 +58,7 @@ def run_seed(seed: int) -> Report:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run seeds until the time is over; return 1 where one failed."""
+    """Run seeds until the time is over, one at least; return 1 where one failed."""
     parser = command_line("tests.soak", __doc__)
     parser.add_argument(
         "--minutes", type=amount, default=10.0, help="how long to go on; default: %(default)g"
@@ -75,23 +75,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ends = time.monotonic() + 60 * given.minutes
     failed: list[int] = []
     virtual, began = 0.0, time.monotonic()
-    for done, seed in enumerate(given.seeds, start=1):
-        if time.monotonic() > ends:
-            break
-        try:
-            virtual += run_seed(seed).seconds
-        except Exception as failure:  # noqa: BLE001 - written down, and the next seed is run
-            failed.append(seed)
-            with FAILURES.open("a", encoding="utf-8") as file:
-                file.write(f"seed {seed}: {failure!r:.2000}\n")
-        passed = time.monotonic() - began
-        say(
-            f"\r{done} seeds, {virtual:,.0f} virtual s in {passed:,.0f} s "
-            f"({virtual / passed:,.0f} a second), failed: {failed or 'none'}"
-        )
+    with interrupts() as interrupted:
+        for done, seed in enumerate(given.seeds, start=1):
+            try:
+                virtual += run_seed(seed).seconds
+            except Exception as failure:  # noqa: BLE001 - written down, and the next seed is run
+                failed.append(seed)
+                with FAILURES.open("a", encoding="utf-8") as file:
+                    file.write(f"seed {seed}: {failure!r:.2000}\n")
+            passed = time.monotonic() - began
+            say(
+                f"\r{done} seeds, {virtual:,.0f} virtual s in {passed:,.0f} s "
+                f"({virtual / passed:,.0f} a second), failed: {failed or 'none'}"
+            )
+            if interrupted() or time.monotonic() > ends:
+                break
     say("\n")
     if failed:
         say(f"the seeds that failed are in {FAILURES}: {failed}\n")
+    if interrupted():
+        say("interrupted\n")
+        return INTERRUPTED
     return 1 if failed else 0
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
+import signal
 from collections.abc import Callable, Sequence
 
 import pytest
 
+from manifest.testing import Report
 from tests import fuzz, leaks, mutants, soak
 from tests.chaos import __main__ as chaos
 from tests.chaos.faults import FAULTS
@@ -112,6 +115,52 @@ def test_help_names_forms_and_defaults(
     assert status == 0
     assert said.startswith(f"usage: python -m tests.{tool} ")
     assert not [each for each in expected if each not in said]
+
+
+def press() -> None:
+    """Do what Ctrl-C does to this process."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_an_interrupted_soak_says_how_far_it_came(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The seed that runs is ended and counted, no other is begun, and Ctrl-C is as it was."""
+
+    def run_seed(seed: int) -> Report:
+        if seed == 2:
+            press()
+        return Report("", 0, 2_000.0, 0, 0, 0, 0.0)
+
+    monkeypatch.setattr(soak, "run_seed", run_seed)
+    before = signal.getsignal(signal.SIGINT)
+    assert soak.main(["--seeds", "0:9"]) == 130
+    assert signal.getsignal(signal.SIGINT) is before
+    said = capfd.readouterr()
+    *_, progress, last = said.out.splitlines()
+    assert progress.startswith("3 seeds, 6,000 virtual s in")
+    assert progress.endswith("failed: none")
+    assert last == "interrupted"
+    assert "once more to end at once" in said.err
+
+
+def test_interrupted_mutants_say_which_were_judged(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was found before Ctrl-C stands in the table, and is what is summed up."""
+    verdicts = iter([mutants.Verdict("test_x", 1.0, ""), mutants.Verdict(None, 9.0, "")])
+
+    def judge(_: mutants.Mutant) -> mutants.Verdict:
+        try:
+            return next(verdicts)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr(mutants, "judge", judge)
+    assert mutants.main([]) == 130
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 6
+    assert said[-1] == f"1 of 2 killed; interrupted at: {mutants.MUTANTS[2].name}"
 
 
 def test_what_is_right_is_read() -> None:
