@@ -26,6 +26,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import signal
 import sys
 import time
 import traceback
@@ -44,7 +45,7 @@ from manifest.messages import Gossip
 from manifest.protocol import LinkProtocol
 from manifest.replica import Replica
 from manifest.wire import decode_message, encode_message
-from tests.commands import amount, command_line, count, seeds
+from tests.commands import INTERRUPTED, amount, command_line, count, seeds
 from tests.mutations import Parsed, mutate, parse
 from tests.sessions import Session, check_passes_on, record_sessions, visitor
 
@@ -402,43 +403,75 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="milliseconds a frame may take; default: %(default)g",
     )
     given = parser.parse_args(arguments)
-    left = iter(given.seeds)
-    total, kinds, began = Batch(), Counter[str](), time.monotonic()
-    with ProcessPoolExecutor(given.jobs) as pool:
+    tried = _Tried(60 * given.minutes, given.frames, given.slowest / 1000)
+    interrupted = False
+    # Ctrl-C reaches all processes of a terminal, and those that try batches would show where.
+    ignored = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(given.jobs, initializer=signal.signal, initargs=ignored) as pool:
+        try:
+            tried.go_on(pool, iter(given.seeds), given.jobs)
+        except KeyboardInterrupt:
+            interrupted = True
+            _kill(pool)
+    total = tried.total
+    say("\n\n" + table(total, time.monotonic() - tried.began, given.slowest))
+    if total.findings:
+        say(f"\nwhat was found is in {FAILURES}\n")
+    if interrupted:
+        say("\ninterrupted\n")
+        return INTERRUPTED
+    return 1 if total.findings else 0
+
+
+class _Tried:
+    """What has been tried so far, in all processes."""
+
+    def __init__(self, seconds: float, frames: int, slowest: float) -> None:
+        self.seconds = seconds
+        self.frames = frames
+        self.slowest = slowest
+        self.total, self.kinds, self.began = Batch(), Counter[str](), time.monotonic()
+
+    def go_on(self, pool: ProcessPoolExecutor, seeds: Iterator[int], jobs: int) -> None:
+        """Try batches, and tell of each, until it is enough or one of them hangs."""
         waiting: dict[Future[Batch], int] = {}
         while True:
-            enough = total.frames >= given.frames
-            over = time.monotonic() - began > 60 * given.minutes
-            while not (enough or over) and len(waiting) < given.jobs + 1:
-                seed = next(left, None)
+            enough = self.total.frames >= self.frames
+            over = time.monotonic() - self.began > self.seconds
+            while not (enough or over) and len(waiting) < jobs + 1:
+                seed = next(seeds, None)
                 if seed is None:
                     break
-                waiting[pool.submit(run_batch, seed, slowest=given.slowest / 1000)] = seed
+                waiting[pool.submit(run_batch, seed, slowest=self.slowest)] = seed
             if not waiting:
                 break
             done, _ = wait(waiting, timeout=STUCK, return_when=FIRST_COMPLETED)
             if not done:
                 detail = f"one of the seeds {sorted(waiting.values())} has not ended"
-                total.findings.append(Finding(min(waiting.values()), "stuck", b"", detail))
-                write_down(total.findings[-1:])
-                for process in pool._processes.values():
-                    process.kill()
+                self.count(Batch(findings=[Finding(min(waiting.values()), "stuck", b"", detail)]))
+                _kill(pool)
                 break
             for future in done:
                 del waiting[future]
-                batch = future.result()
-                total.add(batch)
-                kinds.update(finding.kind for finding in batch.findings)
-                write_down(batch.findings)
-            passed = time.monotonic() - began
+                self.count(future.result())
+            passed, total = time.monotonic() - self.began, self.total
             say(
                 f"\r{total.frames:,} frames in {passed:,.0f} s ({total.frames / passed:,.0f} a "
-                f"second), worst {total.worst * 1000:.2f} ms, found: {dict(kinds) or 'nothing'} "
+                f"second), worst {total.worst * 1000:.2f} ms, "
+                f"found: {dict(self.kinds) or 'nothing'} "
             )
-    say("\n\n" + table(total, time.monotonic() - began, given.slowest))
-    if total.findings:
-        say(f"\nwhat was found is in {FAILURES}\n")
-    return 1 if total.findings else 0
+
+    def count(self, batch: Batch) -> None:
+        """Add a batch to what was tried, and write down what it found."""
+        self.total.add(batch)
+        self.kinds.update(finding.kind for finding in batch.findings)
+        write_down(batch.findings)
+
+
+def _kill(pool: ProcessPoolExecutor) -> None:
+    """End the processes of a pool, whatever they are at."""
+    for process in pool._processes.values():
+        process.kill()
 
 
 def write_down(findings: list[Finding]) -> None:

@@ -6,7 +6,12 @@ import argparse
 import os
 import shlex
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -16,6 +21,7 @@ from tests.chaos import __main__ as chaos
 from tests.chaos.faults import FAULTS
 from tests.commands import amount, count, seeds
 
+ROOT = Path(__file__).parents[1]
 MAINS: dict[str, Callable[[Sequence[str]], int]] = {
     "mutants": mutants.main,
     "soak": soak.main,
@@ -161,6 +167,36 @@ def test_interrupted_mutants_say_which_were_judged(
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 6
     assert said[-1] == f"1 of 2 killed; interrupted at: {mutants.MUTANTS[2].name}"
+
+
+def test_an_interrupted_fuzzer_leaves_no_process(tmp_path: Path) -> None:
+    """Ctrl-C in a terminal reaches all its processes: they end without a word, and it sums up."""
+    fuzzer = subprocess.Popen(
+        [sys.executable, "-m", "tests.fuzz", "--jobs", "2"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=PIPE,
+        stderr=PIPE,
+        start_new_session=True,
+    )
+    try:
+        assert fuzzer.stdout is not None
+        began = b""
+        while b" frames in " not in began:
+            chunk = os.read(fuzzer.stdout.fileno(), 4096)
+            assert chunk, "it ended by itself"
+            began += chunk
+        os.killpg(fuzzer.pid, signal.SIGINT)
+        said, errors = fuzzer.communicate(timeout=60)
+        assert (fuzzer.returncode, errors) == (130, b"")
+        assert b"| mutated frames | " in said
+        assert said.endswith(b"\n\ninterrupted\n")
+        with pytest.raises(ProcessLookupError):
+            os.killpg(fuzzer.pid, signal.SIGKILL)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(fuzzer.pid, signal.SIGKILL)
+        fuzzer.communicate()
 
 
 def test_what_is_right_is_read() -> None:
