@@ -29,7 +29,7 @@ from manifest.testing import Conditions, SimulatedNetwork
 from manifest.testing.scheduling import run_scheduled
 
 from .churning import Churn
-from .commands import amount, command_line
+from .commands import INTERRUPTED, amount, command_line, interrupts
 from .memory import Growth, growths, sample, table
 from .processes import Process, worker
 from .simulated import Node, running
@@ -54,6 +54,8 @@ LEAST_MINUTES = 1.0
 HOSTS = ("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4")
 
 Samples = list[tuple[float, dict[str, float]]]
+Stop = Callable[[], bool]
+"""Whether to go on no longer."""
 
 
 # Simulated
@@ -75,7 +77,7 @@ async def simulated_ring(network: SimulatedNetwork, **options: Any) -> AsyncIter
         nursery.cancel_scope.cancel()
 
 
-async def churn_for(seconds: float) -> Samples:
+async def churn_for(seconds: float, stop: Stop) -> Samples:
     """Return samples of a simulated cluster under load, after a sixth of the time to warm up."""
     network = SimulatedNetwork(1, Conditions(latency=(0.001, 0.005)))
     samples: Samples = []
@@ -87,6 +89,8 @@ async def churn_for(seconds: float) -> Samples:
         for turn in range(1, int(seconds // 10) + 1):
             # Just then the node that is restarted is down.
             await trio.sleep_until(10 * turn - 1)
+            if stop():
+                break
             if 10 * turn > seconds / 6:
                 gc.collect()
                 samples.append((trio.current_time(), sample(*(n.manifest for n in nodes))))
@@ -139,7 +143,7 @@ async def disturb(network: SimulatedNetwork, nodes: Sequence[Node]) -> None:
 # Real
 
 
-async def churn_really(seconds: float) -> dict[str, Samples]:
+async def churn_really(seconds: float, stop: Stop) -> dict[str, Samples]:
     """Return samples of real processes under load, after a fifth of the time to warm up."""
     samples: dict[str, Samples] = {}
     async with AsyncExitStack() as stack:
@@ -156,7 +160,7 @@ async def churn_really(seconds: float) -> dict[str, Samples]:
             for turn in itertools.count():
                 await trio.sleep(3)
                 passed = time.monotonic() - begun
-                if passed >= seconds:
+                if passed >= seconds or stop():
                     break
                 await members[turn % NODES].ask("connect_anew")
                 for number, member in enumerate(members, start=1):
@@ -194,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run both parts, print what grew, and return 1 where that was too much."""
     parser = command_line("tests.leaks", __doc__)
     parser.add_argument(
-        "--only", choices=("simulated", "real"), help="one part alone; default: one after the other"
+        "--only", choices=PARTS, help="one part alone; default: one after the other"
     )
     parser.add_argument(
         "--seconds",
@@ -214,26 +218,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.minutes < LEAST_MINUTES:
         parser.error(f"--minutes is {LEAST_MINUTES:g} or more, got {given.minutes:g}")
     logging.disable()
+    lasting = {"simulated": given.seconds, "real": 60 * given.minutes}
     found: list[Growth] = []
-    if given.only != "real":
-        found += _report("simulated", given.seconds, lambda: _simulate(given.seconds))
-    if given.only != "simulated":
-        seconds = 60 * given.minutes
-        found += _report("real", seconds, lambda: trio.run(churn_really, seconds))
+    judged: list[str] = []
+    with interrupts() as stop:
+        for kind in [given.only] if given.only else PARTS:
+            found += _report(kind, lasting[kind], stop)
+            if stop():
+                break
+            judged.append(kind)
     grown = [each.what for each in found if each.too_steep]
-    say(f"too steep: {', '.join(grown) or 'nothing'}\n")
+    if judged:
+        say(f"too steep: {', '.join(grown) or 'nothing'}\n")
+    if stop():
+        say(f"interrupted; judged at its end was: {', '.join(judged) or 'nothing'}\n")
+        return INTERRUPTED
     return 1 if grown else 0
 
 
-def _simulate(seconds: float) -> dict[str, Samples]:
-    return {"all": run_scheduled(lambda _: churn_for(seconds), seed=1, max_steps=1_000_000)}
+def _simulate(seconds: float, stop: Stop) -> dict[str, Samples]:
+    return {"all": run_scheduled(lambda _: churn_for(seconds, stop), seed=1, max_steps=1_000_000)}
 
 
-def _report(kind: str, seconds: float, run: Callable[[], Mapping[str, Samples]]) -> list[Growth]:
+def _really(seconds: float, stop: Stop) -> dict[str, Samples]:
+    return trio.run(churn_really, seconds, stop)
+
+
+PARTS: Mapping[str, Callable[[float, Stop], Mapping[str, Samples]]] = {
+    "simulated": _simulate,
+    "real": _really,
+}
+
+
+def _report(kind: str, seconds: float, stop: Stop) -> list[Growth]:
     began = time.monotonic()
+    measured = PARTS[kind](seconds, stop)
     found: list[Growth] = []
+    if stop():
+        return found
     window = seconds / 12 if kind == "simulated" else seconds / 10
-    for whose, samples in run().items():
+    for whose, samples in measured.items():
         developed = growths(samples, window)
         found += developed
         title = (

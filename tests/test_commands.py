@@ -20,6 +20,7 @@ from tests import fuzz, leaks, mutants, soak
 from tests.chaos import __main__ as chaos
 from tests.chaos.faults import FAULTS
 from tests.commands import amount, count, seeds
+from tests.memory import Growth
 
 ROOT = Path(__file__).parents[1]
 MAINS: dict[str, Callable[[Sequence[str]], int]] = {
@@ -167,6 +168,38 @@ def test_interrupted_mutants_say_which_were_judged(
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 6
     assert said[-1] == f"1 of 2 killed; interrupted at: {mutants.MUTANTS[2].name}"
+
+
+def test_an_interrupted_simulation_of_leaks_is_left_soon() -> None:
+    """It ends within ten virtual seconds, long before anything is sampled."""
+    assert leaks.PARTS["simulated"](3_600.0, lambda: True) == {"all": []}
+
+
+@pytest.mark.parametrize("part, judged", [(0, "nothing"), (1, "simulated")])
+def test_interrupted_leaks_say_what_was_judged(
+    part: int,
+    judged: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The verdict on what has ended is given, and what was interrupted is not taken for flat."""
+    begun: list[str] = []
+
+    def report(kind: str, seconds: float, stop: leaks.Stop) -> list[Growth]:
+        begun.append(kind)
+        if len(begun) > part:
+            press()
+            assert stop()
+            return []
+        return [Growth("tasks", 1.0, 9.0, 1.0, 9.0, 8.0, 0.5)]
+
+    monkeypatch.setattr(leaks, "_report", report)
+    assert leaks.main([]) == 130
+    assert begun == [*leaks.PARTS][: part + 1]
+    said = capfd.readouterr().out
+    assert said.endswith(f"interrupted; judged at its end was: {judged}\n")
+    assert ("too steep: tasks\n" in said) == (judged != "nothing")
+    assert "too steep: nothing" not in said
 
 
 def test_an_interrupted_fuzzer_leaves_no_process(tmp_path: Path) -> None:
