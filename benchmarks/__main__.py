@@ -19,6 +19,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from .commands import INTERRUPTED, is_interrupt
+
 try:
     from . import compare, growth, micro, pages, ranges, retention, simulation, wire
 except ModuleNotFoundError as error:
@@ -50,7 +52,17 @@ options go to compare.
 
 
 def main(arguments: list[str]) -> None:
-    """Run the command that is named, or else the comparison."""
+    """Run the command that is named, or else the comparison; leave with 130 on Ctrl-C."""
+    try:
+        _run(arguments)
+    except BaseException as error:
+        if not is_interrupt(error):
+            raise
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def _run(arguments: list[str]) -> None:
     match arguments:
         case ["-h" | "--help", *_]:
             print(__doc__)

@@ -1,10 +1,13 @@
-"""What the command lines of the benchmarks have in common: their name, and how they are told of."""
+"""What the command lines of the benchmarks have in common: how they are told of, and Ctrl-C."""
 
 from __future__ import annotations
 
 import argparse
 
-__all__ = ["command_line"]
+__all__ = ["INTERRUPTED", "command_line", "is_interrupt"]
+
+INTERRUPTED = 130
+"""The exit status of what Ctrl-C has ended, as a shell has it."""
 
 
 def command_line(name: str, documentation: str | None) -> argparse.ArgumentParser:
@@ -17,3 +20,16 @@ def command_line(name: str, documentation: str | None) -> argparse.ArgumentParse
         description=documentation,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Return whether it is Ctrl-C that has ended something, be it within a nursery of Trio.
+
+    >>> is_interrupt(BaseExceptionGroup("", [OSError(), KeyboardInterrupt()]))
+    True
+    >>> is_interrupt(ValueError())
+    False
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(KeyboardInterrupt) is not None
+    return isinstance(error, KeyboardInterrupt)

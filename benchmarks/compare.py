@@ -315,22 +315,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     outcome = Outcome()
     began = machine("trio", "msgspec", "attrs")
     markdown = ""
-    for repetition in range(given.repetitions):
-        _say(f"repetition {repetition + 1} of {given.repetitions}")
-        turn = repetition % len(sides)
-        for scene in scenes:
-            for side in (BARE, *sides[turn:], *sides[:turn]):
-                outcome.play(side, scene, sizes, given.node_peers)
-        # Whoever interrupts it keeps what there is, and it says how much that is.
-        said = {
-            "machine": began,
-            "repetitions": repetition + 1,
-            "quick": given.quick or repetition + 1 < LEAST_REPETITIONS,
-            **report(outcome, skipped, sides, given),
-        }
-        (given.directory / "compare.json").write_text(json.dumps(said, indent=1) + "\n", "utf-8")
-        markdown = to_markdown(said)
-        (given.directory / "compare.md").write_text(markdown + "\n", "utf-8")
+    try:
+        for repetition in range(given.repetitions):
+            _say(f"repetition {repetition + 1} of {given.repetitions}")
+            turn = repetition % len(sides)
+            for scene in scenes:
+                for side in (BARE, *sides[turn:], *sides[:turn]):
+                    outcome.play(side, scene, sizes, given.node_peers)
+            # Whoever interrupts it keeps what there is, and it says how much that is.
+            said = {
+                "machine": began,
+                "repetitions": repetition + 1,
+                "quick": given.quick or repetition + 1 < LEAST_REPETITIONS,
+                **report(outcome, skipped, sides, given),
+            }
+            (given.directory / "compare.json").write_text(
+                json.dumps(said, indent=1) + "\n", "utf-8"
+            )
+            markdown = to_markdown(said)
+            (given.directory / "compare.md").write_text(markdown + "\n", "utf-8")
+    except KeyboardInterrupt:
+        if markdown:
+            print(markdown)
+            _say(f"what the whole repetitions have measured is in {given.directory}")
+        raise
     print(markdown)
 
 

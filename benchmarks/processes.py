@@ -57,7 +57,12 @@ class NodeProcess:
                 command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
             )
         self._buffer = b""
-        self.call("ready")
+        try:
+            self.call("ready")
+        except BaseException:
+            # Nobody else knows of it yet.
+            self.end()
+            raise
 
     def ask(self, method: str, **arguments: object) -> None:
         """Ask for something without waiting for the answer."""
@@ -193,11 +198,12 @@ class Stage:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-            if _listens(process, port):
-                stack.callback(_end, process)
-                self.server_port, self.server_pid = port, process.pid
-                return
-            _end(process)
+            with contextlib.ExitStack() as started:
+                started.callback(_end, process)
+                if _listens(process, port):
+                    stack.push(started.pop_all())
+                    self.server_port, self.server_pid = port, process.pid
+                    return
         raise Unable(f"{server.program} did not start")
 
     def _start(self, command: Sequence[str]) -> NodeProcess:

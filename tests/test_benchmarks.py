@@ -8,6 +8,8 @@ import ast
 import doctest
 import importlib.util
 import json
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,13 +18,24 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import compare, growth, measuring, micro, pages, retention, scenes, tables
+from benchmarks import (
+    commands,
+    compare,
+    growth,
+    measuring,
+    micro,
+    pages,
+    processes,
+    retention,
+    scenes,
+    tables,
+)
 from benchmarks.hands import Pair
-from benchmarks.processes import NodeProcess, Stage, Unable
+from benchmarks.processes import NodeProcess, Server, Stage, Unable
 from benchmarks.sides import talking
 
 ROOT = Path(__file__).parents[1]
-MODULES = (measuring, tables, compare, growth, micro)
+MODULES = (commands, measuring, tables, compare, growth, micro)
 MACHINE = {"date": "2026-11-23", "processor": "2 x some", "python": "3.11.7"}
 
 
@@ -398,6 +411,70 @@ def test_an_unknown_benchmark_is_a_usage_error(capsys: pytest.CaptureFixture[str
     assert end.value.code == 2
     said = capsys.readouterr().err
     assert said == f"there is no 'nonsense'; there are {', '.join(command.COMMANDS)}, everything\n"
+
+
+@pytest.mark.parametrize("error", [
+    KeyboardInterrupt(), BaseExceptionGroup("a nursery", [OSError(), KeyboardInterrupt()]),
+])  # fmt: skip
+def test_an_interrupt_ends_without_a_traceback(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C ends any benchmark, those of Trio too, with one word and the status of a shell."""
+
+    def interrupted(_: list[str]) -> None:
+        raise error
+
+    monkeypatch.setitem(command.COMMANDS, "growth", interrupted)
+    with pytest.raises(SystemExit) as end:
+        command.main(["growth"])
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_an_interrupted_comparison_shows_what_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The table of the repetitions that were ended is printed, and is where it was written."""
+
+    def play(outcome: compare.Outcome, side: compare.Side, *_: object) -> None:
+        values = outcome.results.setdefault("register-p50", {}).setdefault(side.name, [])
+        if values:
+            raise KeyboardInterrupt
+        values.append(1.0)
+
+    monkeypatch.setattr(compare.Outcome, "play", play)
+    arguments = ["--side", "manifest", "--quick", "--only", "pair", "--repetitions", "3"]
+    with pytest.raises(SystemExit) as end:
+        command.main([*arguments, "--directory", str(tmp_path)])
+    assert end.value.code == 130
+    said = capsys.readouterr()
+    assert said.out == (tmp_path / "compare.md").read_text("utf-8")
+    assert said.err.endswith(f"have measured is in {tmp_path}\ninterrupted\n")
+
+
+def test_what_is_interrupted_while_it_starts_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node or server that has not said that it is ready is not left behind by Ctrl-C."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def answer(node: NodeProcess) -> None:
+        started.append(node.process)
+        raise KeyboardInterrupt
+
+    def listens(process: subprocess.Popen[bytes], _: int) -> bool:
+        started.append(process)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(NodeProcess, "answer", answer)
+    monkeypatch.setattr(processes, "_listens", listens)
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    server = Server(sleep[0], "python3", lambda port, directory: sleep[1:])
+    with pytest.raises(KeyboardInterrupt):
+        NodeProcess(sleep, tmp_path / "log")
+    with pytest.raises(KeyboardInterrupt), Stage(sleep, server):
+        pass
+    assert [process.returncode for process in started] == [-signal.SIGTERM] * 2
 
 
 def test_everything_says_what_it_does(

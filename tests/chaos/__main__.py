@@ -21,7 +21,7 @@ from pathlib import Path
 
 import trio
 
-from tests.commands import command_line, count
+from tests.commands import INTERRUPTED, command_line, count
 
 from .cluster import Place
 from .faults import FAULTS
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     say(f"{table(outcomes)}\n\ntook {time.monotonic() - began:,.0f} s\n")
     if len(outcomes) < len(names):
         say("interrupted\n")
-        return 130
+        return INTERRUPTED
     return int(any(each.problems for each in outcomes))
 
 
