@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> None:
     """Run the command that is named, or else the comparison; leave with 130 on Ctrl-C."""
     try:
         _run(arguments)
-    except BaseException as error:
+    except (KeyboardInterrupt, BaseExceptionGroup) as error:
         if not is_interrupt(error):
             raise
         print("interrupted", file=sys.stderr)
