@@ -73,6 +73,7 @@ class Tasks:
             return
         self.closing = True
         hub = self._hub
+        interrupt: KeyboardInterrupt | None = None
         try:
             for listener in tuple(hub.listeners):
                 listener.close()
@@ -99,8 +100,9 @@ class Tasks:
                 # Ctrl-C comes through any shield. Whoever closes it as well must not wait for ever.
                 hub.emit(Closed())
                 self._closed.set()
-        if interrupt is not None:
-            raise interrupt
+                if interrupt is not None:
+                    # Whatever else came out meanwhile, cancellation included.
+                    raise interrupt
 
     async def _say_goodbye(self) -> bool:
         """Say it on all links at once, and return whether all peers have taken it."""

@@ -346,3 +346,43 @@ def test_ctrl_c_in_a_loop_of_registrations_cuts_no_goodbye_short(
             nursery.cancel_scope.cancel()
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def test_ctrl_c_that_waits_outlives_cancellation(default_interrupt: None) -> None:
+    """Where the goodbye is cancelled as well, it is Ctrl-C that comes out."""
+    network = SimulatedNetwork(conditions=Conditions(latency=(0.01, 0.01)))
+
+    async def main() -> None:
+        async with (
+            trio.open_nursery() as nursery,
+            open_manifest(environment=network.host(B).environment()) as b,
+            open_manifest(environment=network.host(A).environment()) as a,
+        ):
+            nursery.start_soon(network.deliver)
+            await b.listen()
+            await a.connect(host=B).wait_synced()
+            with trio.CancelScope() as scope:  # noqa: ASYNC912 - `aclose` is one
+                interrupt_a_call(a)
+                scope.cancel()
+                # Cancellation alone would end the scope without a word.
+                with contextlib.suppress(KeyboardInterrupt):
+                    await a.aclose()
+                came_out.append(True)
+            nursery.cancel_scope.cancel()
+
+    came_out: list[bool] = []
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert came_out
+
+
+def interrupt_a_call(m: Manifest) -> None:
+    """Register something, and have Ctrl-C come while that cannot be interrupted."""
+    told = m._hub.registrations._told
+
+    def interrupted() -> None:
+        signal.raise_signal(signal.SIGINT)
+        told()
+
+    m._hub.registrations._told = interrupted
+    m.register("web", port=80)
+    m._hub.registrations._told = told

@@ -10,6 +10,9 @@ import attrs
 
 __all__ = ["check_count", "check_number", "is_number_from", "is_whole", "to_numbers_of_nodes"]
 
+_MOST = 1e300
+"""Beyond it nothing is a time or a rate; there are the infinities, and integers too large."""
+
 
 def check_count(name: str, count: object, least: int = 1) -> None:
     """Refuse what is no integer of so much or more."""
@@ -19,7 +22,7 @@ def check_count(name: str, count: object, least: int = 1) -> None:
 
 def check_number(name: str, number: object, least: float = 0.0) -> None:
     """Refuse what is no finite number of so much or more."""
-    if type(number) not in (int, float) or not least <= number < math.inf:  # type: ignore[operator]
+    if not isinstance(number, int | float) or not max(least, -_MOST) <= number <= _MOST:
         bound = "" if least == -math.inf else f", {least:g} or more"
         raise ValueError(f"{name} is a finite number{bound}, got {number!r:.80}")
 
@@ -43,4 +46,6 @@ def to_numbers_of_nodes(nodes: Iterable[int]) -> tuple[int, ...]:
     """Convert what numbers several nodes: sorted where it has no order of its own."""
     if not isinstance(nodes, Iterable):
         raise ValueError(f"nodes are several, such as (0, 1), got {nodes!r:.80}")
-    return tuple(sorted(nodes) if isinstance(nodes, set | frozenset) else nodes)
+    # By type first, for what cannot be compared is for the plan to refuse.
+    unordered = isinstance(nodes, set | frozenset)
+    return tuple(sorted(nodes, key=lambda node: (repr(type(node)), node)) if unordered else nodes)

@@ -279,7 +279,7 @@ def plans(
             f"{operations!r}"
         )
     match nodes:
-        case (int() as fewest, int() as most) if 1 <= fewest <= most:
+        case (int() as fewest, int() as most) if 1 <= fewest <= most and fewest is not True:
             pass
         case _:
             raise ValueError(f"nodes are the fewest and the most, such as (2, 5), got {nodes!r}")

@@ -398,10 +398,10 @@ class _Execution:
             )
 
     def _check_ready(self) -> None:
-        for node in self.not_ready:
-            assert not node.up or node.state is not None, (
-                f"{node.name} is not ready, so operations on it were passed over: `run` is to set "
-                "`node.state`, and has not"
+        if any(node.up for node in self.not_ready):
+            assert any(node.state is not None for node in self.cluster.nodes), (
+                "no node is ready, so operations were passed over: `run` is to set `node.state`, "
+                "and has not"
             )
 
     async def _calm(self) -> None:

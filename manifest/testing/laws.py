@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import attrs
 import hypothesis
 from hypothesis import strategies as st
-from hypothesis.errors import Flaky
+from hypothesis.errors import FlakyFailure
 
 from .subject import LAWS, Check, LawBroken, Subject
 
@@ -225,7 +225,9 @@ def _run(
     attempt.__annotations__ = {"states": f"{law} of {name}"}
     try:
         settings(hypothesis.given(triples)(attempt))()
-    except Flaky as error:
+    except FlakyFailure as error:
+        if error.subgroup(LawBroken) is None:
+            raise
         raise LawBroken(
             f"{law}: it was broken for some states, and held for the very same states when they "
             "were tried again. A join and what goes with it may depend on nothing but what they "

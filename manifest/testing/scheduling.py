@@ -95,7 +95,8 @@ def run_scheduled(
     if schedule.busy is not None:
         raise Livelock(
             f"tasks took more than {max_steps} steps within a virtual millisecond; the last was "
-            f"{schedule.busy}: something waits in a loop without sleeping"
+            f"{schedule.busy}: something waits in a loop without sleeping, or there is so much to "
+            "do at once that it takes a larger max_steps"
         ) from failure
     if failure is not None:
         try:

@@ -60,6 +60,7 @@ def test_plans_that_cannot_be_are_refused(wrong: dict[str, Any], said: str) -> N
     [
         (-1, SetClock(0, 1.0), "after is a finite number, 0 or more, got -1"),
         ("1", SetClock(0, 1.0), "after is a finite number, 0 or more, got '1'"),
+        (10**400, SetClock(0, 1.0), "after is a finite number, 0 or more, got 1000"),
         (float("nan"), SetClock(0, 1.0), "after is a finite number, 0 or more, got nan"),
         (0, "crash", r"an action is one such as Do\(0, ...\) or Heal\(\), got 'crash'"),
     ],
@@ -75,8 +76,8 @@ def test_actions_that_cannot_be_are_refused() -> None:
     one: Any = 1
     with pytest.raises(ValueError, match="rate is a finite number, 0 or more, got -5"):
         SetDrift(0, -5.0)
-    with pytest.raises(ValueError, match="offset is a finite number, got inf"):
-        SetClock(0, float("inf"))
+    with pytest.raises(ValueError, match="offset is a finite number, got -inf"):
+        SetClock(0, float("-inf"))
     with pytest.raises(ValueError, match=r"nodes are several, such as \(0, 1\), got 1"):
         Split(one)
 
