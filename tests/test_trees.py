@@ -51,6 +51,21 @@ def two_ways(bench: Bench, **options: float) -> tuple[list[Site], dict[str, Wire
     return sites, wires
 
 
+def spared(bench: Bench) -> tuple[Wire, Site, Site, Site]:
+    """Return a wire, its two ends, and who has spoken since the first spares the other that."""
+    one, other = bench.open_all(2)
+    wire = bench.connect(one, other)
+    third = bench.open()
+    one.replica.accept(heartbeat_of(third))
+    bench.settle()
+    wire.protocol(one)._pruned[third.node] = None
+    third.heartbeat()
+    one.replica.accept(heartbeat_of(third))
+    bench.settle()
+    assert other.replica.map.reflected(third.node) < third.replica.map.reflected(third.node)
+    return wire, one, other, third
+
+
 def test_who_is_not_believed_is_not_pruned(bench: Bench) -> None:
     """Whose lease has run out is heard of twice, and of that there is nobody to ask later."""
     x, b, c, d = bench.open_all(4)
@@ -187,16 +202,7 @@ def test_who_is_asked_in_vain_asks_on(bench: Bench) -> None:
 
 def test_what_was_asked_for_waits_for_room(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A heartbeat that was missed and does not fit a frame is in the next."""
-    one, other = bench.open_all(2)
-    wire = bench.connect(one, other)
-    third = bench.open()
-    one.replica.accept(heartbeat_of(third))
-    bench.settle()
-    wire.protocol(one)._pruned[third.node] = None
-    third.heartbeat()
-    one.replica.accept(heartbeat_of(third))
-    bench.settle()
-    assert other.replica.map.reflected(third.node) < third.replica.map.reflected(third.node)
+    wire, one, other, third = spared(bench)
     add_mark, full = GossipPacker.add_mark, iter([True])
 
     def once_full(
@@ -214,16 +220,7 @@ def test_what_was_asked_for_waits_for_room(bench: Bench, monkeypatch: pytest.Mon
 
 def test_what_was_passed_over_is_told_with_a_graft(bench: Bench) -> None:
     """Who asks for heartbeats that it spared the peer sends the peer what it has of them."""
-    one, other = bench.open_all(2)
-    wire = bench.connect(one, other)
-    third = bench.open()
-    one.replica.accept(heartbeat_of(third))
-    bench.settle()
-    wire.protocol(one)._pruned[third.node] = None
-    third.heartbeat()
-    one.replica.accept(heartbeat_of(third))
-    bench.settle()
-    assert other.replica.map.reflected(third.node) < third.replica.map.reflected(third.node)
+    wire, one, other, third = spared(bench)
     wire.protocol(one).graft((third.node,))
     assert wire.send(one)
     wire.deliver(other)
