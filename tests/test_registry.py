@@ -240,6 +240,26 @@ async def test_a_peer_that_is_lost_during_the_goodbye_is_warned_of(
     assert farewells_not_taken(caplog) == 1
 
 
+async def test_a_peer_that_leaves_during_the_goodbye_is_not_warned_of(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has said Bye itself, so it shows nothing to anybody any more."""
+    network = SimulatedNetwork(conditions=Conditions(capacity=1000))
+    async with open_manifest(environment=network.host(A).environment()) as m:
+        await m.listen()
+        puppet = Puppet(await network.host(B).dial(A, 3100))
+        await puppet.greet()
+        m.register("web", {"fill": "x" * 10_000}, port=80)
+        await trio.sleep(0.1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(m.aclose)
+            await trio.sleep(0.5)
+            puppet.protocol.close("closed", "the manifest was closed")
+            await puppet.say()
+    assert trio.current_time() < 1
+    assert farewells_not_taken(caplog) == 0
+
+
 async def test_a_goodbye_that_was_taken_is_not_warned_of(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -605,6 +605,16 @@ def test_a_mark_and_its_lease_fit_together_or_not_at_all(time: int) -> None:
     assert decode(packer.payload(horizon=0)) == gossip(marks={ANN: (0, T)}, leases=(lease,))
 
 
+@pytest.mark.parametrize("time, fits", [(T, True), (T - 1, False)])
+def test_a_lease_of_another_time_than_its_mark_takes_a_row_of_its_own(
+    time: int, fits: bool
+) -> None:
+    """In the last row that a message may have there is room for the two where they share it."""
+    packer = GossipPacker(2**62, base=T)
+    assert all(packer.add_entry(free(f"{ANN}.{i}", T, ANN)) for i in range(MAX_ROWS - 1))
+    assert packer.add_mark(ANN, 0, T, Lease(ANN, time, 1)) == fits
+
+
 def greatest(i: int) -> dict[str, Callable[[GossipPacker], bool]]:
     """Return ways to add rows whose columns take as many bytes as they can."""
     id, far = f"{ANN}.{MAX_INT - i}", MAX_INT - i
