@@ -76,6 +76,13 @@ def test_clusters_converge(plan: Plan) -> None:
     run_plan(RegistryCluster, plan)
 
 
+@given(plans(OPERATIONS, nodes=(10, 25), max_steps=8, faults=EVERYTHING, pauses=(0.2, 0.0, 1.0)))
+@times(20)
+def test_large_clusters_converge(plan: Plan) -> None:
+    """The same with up to 25 nodes, of which a plan disturbs a few."""
+    run_plan(RegistryCluster, plan)
+
+
 @given(plans(OPERATIONS, nodes=(2, 2), max_steps=8, faults=EVERYTHING, pauses=(0.0, 0.01, 0.2)))
 @times(2200)
 def test_pairs_converge(plan: Plan) -> None:
