@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import Annotated, Any, TypeAlias, TypeVar, cast
 
 import msgspec
@@ -83,9 +82,15 @@ _MIN_DATA_INT, _MAX_DATA_INT = -(2**63), 2**64 - 1
 pack: Callable[[object], bytes] = msgspec.msgpack.Encoder().encode
 
 
-# What msgspec raises for bytes that are not what was asked for, besides bad text.
+# What msgspec raises for bytes that are not what was asked for.
+# UnicodeDecodeError: for text that is no UTF-8, before version 0.23.
 # TypeError: of a mapping that is the key of another, before version 0.20.
-_REFUSALS = (msgspec.DecodeError, RecursionError, TypeError)
+_REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError)
+
+
+def _is_bad_text(error: Exception) -> bool:
+    """Tell whether text was no UTF-8, whichever version of msgspec says so."""
+    return isinstance(error, UnicodeDecodeError) or str(error) == "Invalid UTF-8 encoded string"
 
 
 def decoder(shape: type[T], name: str) -> Callable[[bytes], T]:
@@ -101,10 +106,10 @@ def decoder(shape: type[T], name: str) -> Callable[[bytes], T]:
     def strictly(payload: bytes) -> T:
         try:
             return decode(payload)
-        except UnicodeDecodeError as error:
-            path = name + _path_of_bad_text(payload, levels=4)
-            raise MalformedMessage(path, f"text is UTF-8: {error}") from error
         except _REFUSALS as error:
+            if _is_bad_text(error):
+                path = name + _path_of_bad_text(payload, levels=4)
+                raise MalformedMessage(path, f"text is UTF-8: {error}") from error
             problem, _, place = str(error).partition(" - at `")
             # The place is $.born or $[3][1], or "key` in `$.context", or left out for the whole.
             path = name + place.removesuffix("`").rpartition("$")[2]
@@ -126,17 +131,16 @@ def _path_of_bad_text(packed: bytes | msgspec.Raw, *, levels: int) -> str:
     for step, item in _items(packed) if sought else ():
         try:
             msgspec.msgpack.decode(item)
-        except UnicodeDecodeError:
-            return step + _path_of_bad_text(item, levels=levels - 1)
-        except _REFUSALS:
-            continue
+        except _REFUSALS as error:
+            if _is_bad_text(error):
+                return step + _path_of_bad_text(item, levels=levels - 1)
     return ""
 
 
 def _items(packed: bytes | msgspec.Raw) -> Iterable[tuple[str, msgspec.Raw]]:
     try:
         items = _decode_items(packed)
-    except (UnicodeDecodeError, *_REFUSALS):
+    except _REFUSALS:
         return ()
     if isinstance(items, dict):
         return [(_step(key), item) for key, item in items.items()]
@@ -239,12 +243,13 @@ def pack_data(data: Mapping[str, Any]) -> bytes:
     ...
     ValueError: data.weights[1]: numbers are finite, got nan
     """
+    if type(data) is dict and _is_plain(data):
+        try:
+            return pack(data)
+        except (UnicodeEncodeError, OverflowError):
+            pass  # Nearly all data is of plain types; what cannot be packed is named below.
     if not isinstance(data, Mapping):
         raise ValueError(f"data is a mapping from text to JSON-like values, got {data!r:.80}")
-    if type(data) is dict and _is_plain(data):
-        # Nearly all data is of plain types. What it cannot pack all the same is named below.
-        with suppress(UnicodeEncodeError, OverflowError):
-            return pack(data)
     try:
         return pack(_plain(data, 0))
     except _NotPlain as fault:
@@ -267,7 +272,7 @@ def check_data(packed: bytes) -> None:
     """Refuse bytes that `unpack_data` would, with `MalformedMessage`, and much faster."""
     try:
         _decode_shallow(packed)
-    except (UnicodeDecodeError, *_REFUSALS):
+    except _REFUSALS:
         if _is_plain(_decode_data(packed)):
             return
         if len(packed) > _SEARCHED:

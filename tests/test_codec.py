@@ -7,12 +7,14 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import attrs
+import msgspec
 import pytest
 
 from manifest.codec import (
     EMPTY_DATA,
     MAX_DEPTH,
     Count,
+    _is_bad_text,
     check_data,
     decoder,
     pack,
@@ -111,6 +113,19 @@ def test_the_search_for_bad_text_looks_a_few_levels_down_only() -> None:
     bad = b"\x91" * 500 + b"\xa1\xff"
     with pytest.raises(MalformedMessage, match=r"^data\.a\[0\]\[0\]\[0\]: text is UTF-8"):
         unpack_data(b"\x81\xa1a" + bad)
+
+
+@pytest.mark.parametrize(
+    "error, bad",
+    [
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), True),
+        (msgspec.DecodeError("Invalid UTF-8 encoded string"), True),
+        (msgspec.DecodeError("Input data was truncated"), False),
+    ],
+)
+def test_bad_text_is_known_whichever_msgspec_found_it(error: Exception, bad: bool) -> None:
+    """Until 0.22 Python's own exception came through, since 0.23 it is one of msgspec's."""
+    assert _is_bad_text(error) is bad
 
 
 def test_an_unknown_field_in_front_of_bad_text_may_nest_without_end() -> None:
