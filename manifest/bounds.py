@@ -76,22 +76,18 @@ def check_arrival(
     """
     delta = gossip.delta
     horizon = max(entries.horizon, delta.horizon)
-    _check_owners(
-        limits,
-        len(delta.until),
-        (node for node, time in delta.until.items() if time > horizon),
-        entries.nodes,
-    )
-    _check_owners(
-        limits,
-        len(gossip.leases),
-        (each.node for each in gossip.leases if each.time > horizon),
-        leased,
-    )
+    # Even if none of them is known: that is all that is asked of nearly every message.
+    if len(entries.nodes) + len(delta.until) > limits.owners:
+        named = (node for node, time in delta.until.items() if time > horizon)
+        _check_owners(limits, named, entries.nodes)
+    if len(leased) + len(gossip.leases) > limits.owners:
+        granted = (each.node for each in gossip.leases if each.time > horizon)
+        _check_owners(limits, granted, leased)
     if not delta.entries:
         return
     writers = {entry.stamp.node for entry in delta.entries}
-    _check_owners(limits, len(writers), writers, entries.writers)
+    if len(entries.writers) + len(writers) > limits.owners:
+        _check_owners(limits, writers, entries.writers)
     if not _has_ample_room(limits, entries, writers, len(delta.entries)):
         _count(limits, entries, delta.entries, horizon)
 
@@ -113,10 +109,8 @@ def _has_ample_room(
     return True
 
 
-def _check_owners(limits: Limits, most: int, nodes: Iterable[str], known: Collection[str]) -> None:
-    """Refuse nodes that are too many; `most` is how many they are if none of them is known."""
-    if len(known) + most <= limits.owners:
-        return
+def _check_owners(limits: Limits, nodes: Iterable[str], known: Collection[str]) -> None:
+    """Refuse nodes that are too many beside those that are known."""
     new = {node for node in nodes if node not in known}
     if new and len(known) + len(new) > limits.owners:
         raise LinkRefused(

@@ -54,6 +54,8 @@ class Hub(Protocol):
     """How many connections this side refused or dropped, and why."""
     admission: Admission[SupervisedLink]
     """Which of the peers that connected are let in."""
+    greeted: dict[Connection, None]
+    """The connections whose peers have said Hello: nobody else is sent anything."""
     said: dict[str, str]
     """What the log said last about whom, numbers apart, so that attempts do not repeat it."""
 
@@ -312,6 +314,7 @@ class Connection:
         match message:
             case Hello():
                 self._greeted_by = math.inf
+                self._hub.greeted[self] = None
                 self._link.met(message)
                 if message.seen is not None:
                     self._hub.learn_address(message.seen)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 import trio
 
@@ -45,6 +45,7 @@ class Exchange:
         self.environment = environment
         self.subscriptions: dict[Subscription, None] = {}
         self.links: dict[SupervisedLink, None] = {}
+        self.greeted: dict[Connection, None] = {}
         self.listeners: dict[Listener, None] = {}
         self.refused: Counter[Refusal] = Counter()
         self.admission: Admission[SupervisedLink] = Admission(options.limits)
@@ -96,7 +97,7 @@ class Exchange:
 
     def gossip(self) -> None:
         """Have every link carry at once what does not wait."""
-        for connection in self._connections():
+        for connection in self.greeted:
             if connection.protocol.is_pressed:
                 connection.wake()
                 connection.send_ahead()
@@ -110,7 +111,7 @@ class Exchange:
             return
         self._note_way(source, within)
         now = trio.current_time()
-        for connection in self._connections():
+        for connection in self.greeted:
             waits = connection.hold_until - now
             seconds = connection.protocol.may_wait(within, waits)
             if seconds <= 0 or (writes and connection.protocol.is_pressed):
@@ -127,17 +128,10 @@ class Exchange:
         if len(self._ways) > 2 * len(known):
             self._ways = {node: way for node, way in self._ways.items() if node in known}
 
-    def _connections(self) -> Iterator[Connection]:
-        """Yield those whose peers have said Hello: nobody else is sent anything."""
-        for link in self.links:
-            connection = link.connection
-            if connection is not None and connection.protocol.peer is not None:
-                yield connection
-
     def ask_for(self, nodes: list[str]) -> None:
         """Have every link ask for heartbeats of these nodes, which are missed."""
         if nodes:
-            for connection in self._connections():
+            for connection in self.greeted:
                 connection.protocol.graft(nodes)
             self.gossip()
 
@@ -146,7 +140,7 @@ class Exchange:
         orphans = [node for node, way in self._ways.items() if way is lost]
         for node in orphans:
             del self._ways[node]
-        if any(self._connections()):
+        if self.greeted:
             self.ask_for(self.replica.leases.miss(orphans))
 
     async def relay(self) -> None:
@@ -158,11 +152,11 @@ class Exchange:
             with trio.CancelScope() as self._holding_back:
                 # What was sent meanwhile, for whatever reason, has taken along what waited there.
                 self._holding_back.deadline = min(
-                    (connection.hold_until for connection in self._connections()), default=math.inf
+                    (connection.hold_until for connection in self.greeted), default=math.inf
                 )
                 await trio.sleep_forever()
             now = trio.current_time()
-            for connection in self._connections():
+            for connection in self.greeted:
                 if connection.hold_until <= now:
                     connection.wake()
 

@@ -228,6 +228,7 @@ class SupervisedLink(Link):
                 end = await connection.run()
             finally:
                 self._connection = None
+                self._hub.greeted.pop(connection, None)
                 self._past += connection.traffic
                 self._hub.make_detours(connection)
                 self._lost(end)

@@ -286,10 +286,9 @@ class LinkProtocol:
 
         `least` where it knows, or hears it elsewhere, or where that is sooner.
         """
-        self._note_moves()
-        lacking, pruned = self._lacking, self._pruned
+        known, pruned, reflected = self._known, self._pruned, self._replica.map.reflected
         for node, seconds in within.items():
-            if seconds < least and node in lacking and node not in pruned:
+            if seconds < least and node not in pruned and reflected(node) > known.get(node, 0):
                 least = seconds
         return least
 
@@ -496,7 +495,7 @@ class LinkProtocol:
         limits = self._replica.options.limits
         limit = min(limits.frame_bytes, peer.frame_bytes, _PART_BYTES)
         limit = max(limit, limits.record_bytes + 512) - HEADER_BYTES
-        return GossipPacker(limit, base=self._replica.clock.now())
+        return GossipPacker(limit, base=self._replica.clock.latest)
 
     def _pack_entries(self, packer: GossipPacker) -> bool:
         """Pack what lies behind the cursor; False where the rest does not fit."""

@@ -117,8 +117,8 @@ class Registrations:
             self._ids += 1
             id = f"{self._replica.node}.{self._ids}"
             lasting = key_of(id, persistent=True)
-            if entry_of(id) is entry_of(lasting) is None and waiting.keys().isdisjoint(
-                (id, lasting)
+            if entry_of(id) is entry_of(lasting) is None and not (
+                waiting and (id in waiting or lasting in waiting)
             ):
                 return lasting if persistent else id
 

@@ -92,6 +92,8 @@ class Replica:
         self._emit = emit
         self._retention = int(options.retention * 1000)
         self._skew = int(options.max_clock_skew * 1000)
+        # What each lease of this node grants: how long, and with how much patience.
+        self._granted = int(options.lease * 1000), int(options.patience * 1000)
         # What this node registered and holds, leased keys alone, oldest stamp first.
         self._own: dict[str, Entry[str, Record]] = {}
         # Nodes of whom a renewal came whose value is not here.
@@ -152,9 +154,8 @@ class Replica:
         """
         if node != self.node:
             return self.leases.remaining(node, now)
-        name, options = self.options.name, self.options
-        lease = 0 if self._left else int(options.lease * 1000)
-        patience = 0 if self._left else int(options.patience * 1000)
+        lease, patience = (0, 0) if self._left else self._granted
+        name = self.options.name
         born = self.born if name else 0
         return Lease(node, self.map.reflected(node), lease, born, name, patience)
 

@@ -134,9 +134,8 @@ class Tasks:
                 hub.ask_for(replica.leases.overdue())
             if trio.current_time() >= due:
                 replica.heartbeat()
-                for link in hub.links:
-                    if link.connection is not None:
-                        link.connection.protocol.keep_alive()
+                for connection in hub.greeted:
+                    connection.protocol.keep_alive()
                 news = True
                 hub.emit(Heartbeat(replica.physical.now()))
                 due = max(due + interval, trio.current_time())

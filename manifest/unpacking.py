@@ -195,18 +195,20 @@ class _Unpacking:
         rows = self.rows
         self.check_words("roles", self.roles, parse_role)
         self.check_words("addresses", self.addresses, _check_address)
-        writes = self.each("writes", rows.writes, self.write)
-        frees = self.each("frees", rows.frees, self.free)
+        entries = self.each("writes", rows.writes, self.write)
+        entries += self.each("frees", rows.frees, self.free)
         since, until, leases = self.marks()
         leases += self.each("leases", rows.leases, self.lease)
         prunes = self.words("prunes", rows.prunes)
         grafts = self.words("grafts", rows.grafts)
         renewals = self.each("renewals", rows.renewals, self.renewal)
-        delta = Delta((*writes, *frees), VersionVector(since), VersionVector(until), rows.horizon)
+        delta = Delta(tuple(entries), VersionVector(since), VersionVector(until), rows.horizon)
         return Gossip(delta, tuple(leases), prunes, grafts, tuple(renewals))
 
     def each(self, name: str, rows: Sequence[R], unpack: Callable[[R], T]) -> list[T]:
         done: list[T] = []
+        if not rows:
+            return done  # as most tables of most messages are
         try:
             for row in rows:
                 done.append(unpack(row))  # noqa: PERF401  # its length is the place of a fault
@@ -222,6 +224,8 @@ class _Unpacking:
                 raise MalformedMessage(f"gossip.{table}[{i}]", str(error)) from error
 
     def words(self, name: str, indices: Sequence[int]) -> tuple[str, ...]:
+        if not indices:
+            return ()
         for i, index in enumerate(indices):
             if index >= len(self.nodes):
                 raise _beyond(f"gossip.{name}[{i}]", index, self.nodes)

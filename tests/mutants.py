@@ -322,10 +322,9 @@ MUTANTS = (
     _of(
         "the first link's deadline for all",
         EXCHANGE,
-        "                    (connection.hold_until for connection in self._connections()), "
+        "                    (connection.hold_until for connection in self.greeted), "
         "default=math.inf\n",
-        "                    [each.hold_until for each in self._connections()][:1], "
-        "default=math.inf\n",
+        "                    [each.hold_until for each in self.greeted][:1], default=math.inf\n",
         RELAYING + "test_each_link_has_a_time_of_its_own",
     ),
     _of(

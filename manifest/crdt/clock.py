@@ -46,6 +46,11 @@ class HybridClock:
         """Return the hybrid time without issuing it: at least every time issued or observed."""
         return max(self._last, from_milliseconds(self._physical()))
 
+    @property
+    def latest(self) -> int:
+        """The greatest time issued or observed so far, or 0."""
+        return self._last
+
     def tick(self) -> int:
         """Return a time that exceeds every time issued or observed so far, for a new write."""
         now = from_milliseconds(self._physical())
