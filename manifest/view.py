@@ -16,14 +16,11 @@ from typing import TypeVar
 
 from .crdt import TOMBSTONE, Entry, LWWMap
 from .events import Event, Freed, FreeReason, Registered, Updated
+from .ordering import Order, Orders
 from .query import Query
-from .ranges import Range
-from .records import Record, Service, id_of, is_persistent, key_of, precedence_of, service_of
+from .records import Record, Service, id_of, is_persistent, key_of, service_of
 
 __all__ = ["View"]
-
-_RANGES = 16
-"""For how many ranges what lies within is kept, of each name."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -45,10 +42,8 @@ class View:
         self._by_name: dict[str, dict[str, Service]] = {}
         # Made when somebody first asks for a port, which few do, and most ports have one service.
         self._by_port: dict[int, dict[str, Service]] | None = None
-        # Services of a name with the newest version first, until one comes, goes or changes role.
-        self._sorted: dict[str, dict[str, Service]] = {}
-        # Of these, those within the ranges that were asked for, until then as well.
-        self._ranged: dict[str, dict[tuple[Range, ...], dict[str, Service]]] = {}
+        # In which order lookups return them, of the names that were asked for and are there.
+        self._orders: dict[str, Orders] = {}
         # Live leased keys per owner, visible or not: what a turn of its lease concerns.
         self._leased: dict[str, dict[str, None]] = {}
 
@@ -70,10 +65,15 @@ class View:
     def select(self, query: Query) -> dict[str, Service]:
         """Return what matches, newest version first, then by id."""
         if query.name is None or "id" in query.fields:
-            return self._newest_first(
-                each for each in self._candidates(query) if query.matches(each)
-            )
-        found = self._within(query.name, query.ranges)
+            chosen = {each.id: each for each in self._candidates(query) if query.matches(each)}
+            return Order((), chosen.values()).read(chosen)
+        named = self._by_name.get(query.name)
+        if named is None:
+            return {}
+        orders = self._orders.get(query.name)
+        if orders is None:
+            orders = self._orders[query.name] = Orders()
+        found = orders.read(query.ranges, named)
         if query.fields or query.data:
             return {id: service for id, service in found.items() if query.matches_rest(service)}
         return dict(found)
@@ -85,44 +85,6 @@ class View:
         if query.fields.get("port") is not None:
             return self.at_port(query.fields["port"])
         return self._services.values()
-
-    def _of_name(self, name: str) -> Mapping[str, Service]:
-        found = self._sorted.get(name)
-        if found is None:
-            named = self._by_name.get(name)
-            if named is None:
-                return {}
-            found = self._sorted[name] = self._newest_first(named.values())
-        return found
-
-    def _within(self, name: str, ranges: tuple[Range, ...]) -> Mapping[str, Service]:
-        """Return the services of a name whose versions lie in all of these ranges."""
-        found = self._of_name(name)
-        if not ranges or not found:
-            return found
-        known = self._ranged.setdefault(name, {})
-        if ranges not in known:
-            if len(known) == _RANGES:
-                del known[next(iter(known))]
-            known[ranges] = {
-                id: service
-                for id, service in found.items()
-                if all(wanted.covers(precedence_of(service.role)) for wanted in ranges)
-            }
-        return known[ranges]
-
-    def _forget_order(self, name: str) -> None:
-        """Forget what was sorted and chosen of a name: something of it came, went or changed."""
-        # Nothing of a name is ranged that is not sorted.
-        if name in self._sorted:
-            del self._sorted[name]
-            self._ranged.pop(name, None)
-
-    def _newest_first(self, services: Iterable[Service]) -> dict[str, Service]:
-        chosen = {service.id: service for service in services}
-        ids = sorted(chosen)
-        ids.sort(key=lambda id: precedence_of(chosen[id].role), reverse=True)
-        return {id: chosen[id] for id in ids}
 
     # Changes
 
@@ -203,7 +165,8 @@ class View:
             named[id] = service
         if self._by_port is not None:
             self._index_port(self._by_port, service)
-        self._forget_order(name)
+        if name in self._orders:
+            self._orders[name].add(service)
 
     def _index_port(self, ports: dict[int, dict[str, Service]], service: Service) -> None:
         if service.port is not None:
@@ -215,7 +178,11 @@ class View:
         _discard(self._by_name, name, service.id)
         if service.port is not None and self._by_port is not None:
             _discard(self._by_port, service.port, service.id)
-        self._forget_order(name)
+        if name in self._orders:
+            if name in self._by_name:
+                self._orders[name].remove(service)
+            else:
+                del self._orders[name]
 
     def _replace(self, before: Service, after: Service) -> None:
         if (before.role, before.port) != (after.role, after.port):
@@ -226,11 +193,8 @@ class View:
         self._services[id] = self._by_name[name][id] = after
         if after.port is not None and self._by_port is not None:
             self._by_port[after.port][id] = after
-        if name in self._sorted:
-            self._sorted[name][id] = after
-            for chosen in self._ranged.get(name, {}).values():
-                if id in chosen:
-                    chosen[id] = after
+        if name in self._orders:
+            self._orders[name].replace(after)
 
 
 def _is_one(before: Service, after: Service) -> bool:

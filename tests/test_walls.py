@@ -23,9 +23,10 @@ WORLD = (
 )  # fmt: skip
 PURE = (
     "admission.py", "backoff.py", "bounds.py", "codec.py", "crdt/", "errors.py", "events.py",
-    "frames.py", "leases.py", "messages.py", "options.py", "packing.py", "protocol.py", "query.py",
-    "ranges.py", "records.py", "refusals.py", "registrations.py", "renewals.py", "replica.py",
-    "timekeeping.py", "unpacking.py", "versions.py", "view.py", "wire.py",
+    "frames.py", "leases.py", "messages.py", "options.py", "ordering.py", "packing.py",
+    "protocol.py", "query.py", "ranges.py", "records.py", "refusals.py", "registrations.py",
+    "renewals.py", "replica.py", "timekeeping.py", "unpacking.py", "versions.py", "view.py",
+    "wire.py",
 )  # fmt: skip
 
 
