@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from manifest.crdt import TOMBSTONE, Entry, Stamp, from_milliseconds
 from manifest.events import Freed, FreeReason
-from manifest.records import Record, is_persistent, key_of
+from manifest.records import Record, Service, is_persistent, key_of
 from tests.samples import A, B, C, a_record
 from tests.viewing import Watched
 
@@ -84,10 +84,7 @@ def test_the_view_is_what_its_definition_says(history: list[Any], believed: set[
         for event in watched.told():
             assert not isinstance(event, Freed) or event.reason in reasons
         for query in QUERIES:
-            found, naive = watched.select(query), watched.found(query)
-            assert [(each, each.timestamp) for each in found] == [
-                (each, each.timestamp) for each in naive
-            ]
+            check_lookup(watched, query)
         at_port = {id for id, service in expected.items() if service.port == 80}
         assert {service.id for service in watched.view.at_port(80)} == at_port
         # Nothing is left behind in what a turn of a lease goes through.
@@ -96,6 +93,61 @@ def test_the_view_is_what_its_definition_says(history: list[Any], believed: set[
             if not entry.is_tombstone and not is_persistent(entry.key):
                 held[entry.stamp.node].add(entry.key)
         assert {node: set(keys) for node, keys in watched.view._leased.items()} == held
+
+
+ROLES = (
+    "web@1.0.0", "web@1.0.0+build.1", "web@1.2.0-rc.1", "web@1.2.0", "web@1.10.0", "web@2.0.0",
+    "web", "api@1.2.0",
+)  # fmt: skip
+LOOKUPS = ("web", "web@1.x", "web@>=1.2.0-rc.0", "web@2", "web@*", "api@^1")
+IDS = "abcdefgh"
+roles = st.sampled_from(ROLES)
+changes = st.one_of(
+    st.tuples(st.just("write"), st.sampled_from(IDS), roles),
+    st.tuples(st.just("renew"), st.sampled_from(IDS)),
+    st.tuples(st.just("free"), st.sampled_from(IDS)),
+    st.tuples(st.just("turn")),
+)
+lookups = st.lists(st.sampled_from(LOOKUPS), max_size=2)
+
+
+@given(
+    st.lists(roles, min_size=len(IDS), max_size=len(IDS)),
+    st.lists(st.tuples(changes, lookups), min_size=10, max_size=40),
+)
+def test_the_order_is_what_sorting_anew_would_give(first: list[str], history: list[Any]) -> None:
+    """Whatever comes, changes and goes between lookups: some often, some once, some never."""
+    watched = Watched(A)
+    latest = dict(zip(IDS, first, strict=True))
+    for time, (id, role) in enumerate(latest.items(), 1):
+        watched.write(id, a_record(role), time, A)
+    for query in LOOKUPS:
+        check_lookup(watched, query)
+    for time, (change, asked) in enumerate(history, len(IDS) + 1):
+        match change:
+            case "write", id, role:
+                latest[id] = role
+                watched.write(id, a_record(role), time, A)
+            case "renew", id:
+                watched.write(id, a_record(latest[id]), time, A)
+            case "free", id:
+                watched.write(id, None, time, A)
+            case ("turn",):
+                watched.turn(A)
+        for query in asked:
+            check_lookup(watched, query)
+    for query in LOOKUPS:
+        check_lookup(watched, query)
+
+
+def check_lookup(watched: Watched, query: Any) -> None:
+    """Compare what a lookup returns with what sorting and filtering everything gives."""
+    assert stamped(watched.select(query)) == stamped(watched.found(query))
+
+
+def stamped(services: list[Service]) -> list[tuple[Service, int]]:
+    """Return the services with their timestamps, which equality leaves out."""
+    return [(service, service.timestamp) for service in services]
 
 
 @given(st.lists(entries, max_size=12), st.randoms(use_true_random=False))
