@@ -75,6 +75,7 @@ VIEW = "tests/property/test_view.py::"
 EXCHANGE = "manifest/exchange.py"
 LWWMAP = "manifest/crdt/lwwmap.py"
 LEASES = "manifest/leases.py"
+ORDERING = "manifest/ordering.py"
 PROTOCOL = "manifest/protocol.py"
 RENEWING = "manifest/renewals.py"
 REPLICA = "manifest/replica.py"
@@ -524,6 +525,15 @@ MUTANTS = (
         "        for key in list(self._leased.get(node, ()))[1:]:\n",
         CLUSTERS + "test_clusters_converge",
         VIEW + "test_the_view_is_what_its_definition_says",
+    ),
+    # Lookups
+    _of(
+        "a service that goes stays in all orders but one",
+        ORDERING,
+        "        for order in self._orders.values():\n            order.remove(version, id)\n",
+        "        for order in list(self._orders.values())[:1]:\n"
+        "            order.remove(version, id)\n",
+        VIEW + "test_the_order_is_what_sorting_anew_would_give",
     ),
     # Leaving and staying
     _of(

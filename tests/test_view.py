@@ -9,7 +9,9 @@ import pytest
 from manifest.crdt import Entry, Stamp
 from manifest.events import Event, Freed, FreeReason, Registered, Updated
 from manifest.query import parse_query
-from manifest.records import Service
+from manifest.ranges import Range
+from manifest.records import Service, precedence_of
+from manifest.versions import RELEASE
 from tests.samples import A, B, C, a_record, a_service
 from tests.viewing import Watched
 
@@ -389,3 +391,125 @@ def test_a_renewal_is_seen_in_the_ranges_that_hold_it_and_in_no_other() -> None:
     watched.write("web-2", a_record("web@2.0.0"), 2_000, A)
     assert [each.id for each in watched.select("web@^1")] == ["web-1"]
     assert [each.timestamp for each in watched.select("web@^2")] == [2_000]
+
+
+# What an order costs
+
+
+def kept(watched: Watched) -> dict[str, int]:
+    """Return of how many lookups the order is kept, by name."""
+    return {name: len(orders._orders) for name, orders in watched.view._orders.items()}
+
+
+def test_a_service_finds_its_place_by_its_version_and_then_by_its_id() -> None:
+    """It comes to lie before, between, after and among the others, and leaves no gap."""
+    watched = Watched(A)
+    time = 0
+    ids_and_roles = [
+        ("d", "web@1.5.0"), ("c", "web@2.0.0"), ("h", "web"), ("f", "web@1.7.0"),
+        ("e", "web@1.5.0"), ("b", "web@1.5.0"), ("g", "web@1.5.0+build"), ("a", "web"),
+        ("c2", "web@2.0.0-rc.1"),
+    ]  # fmt: skip
+    for id, role in ids_and_roles:
+        watched.write(id, a_record(role), time := time + 1, A)
+        for query in ("web", "web@*", "web@^1.5", "web@2"):
+            assert watched.select(query) == watched.found(query)
+    assert [each.id for each in watched.select("web")] == [
+        "c", "c2", "f", "b", "d", "e", "g", "a", "h"
+    ]  # fmt: skip
+    for id, _ in ids_and_roles:
+        watched.write(id, None, time := time + 1, A)
+        for query in ("web", "web@*", "web@^1.5", "web@2"):
+            assert watched.select(query) == watched.found(query)
+
+
+def test_a_change_looks_at_the_version_of_what_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither it nor the lookup after it asks for the version of another, or for a range of it."""
+    asked: list[str] = []
+    covered: list[Any] = []
+
+    def observed(role: str) -> Any:
+        asked.append(role)
+        return precedence_of(role)
+
+    def covers(wanted: Range, version: Any) -> bool:
+        covered.append(version)
+        return real_covers(wanted, version)
+
+    real_covers = Range.covers
+    monkeypatch.setattr("manifest.ordering.precedence_of", observed)
+    monkeypatch.setattr(Range, "covers", covers)
+    watched = Watched(A)
+    for i in range(50):
+        watched.write(f"{i}", a_record(f"web@1.{i}.0"), i + 1, A)
+    assert asked == []
+    for _ in range(2):
+        for query in ("web", "web@^1.7", "web@2"):
+            watched.view.select(parse_query(query))
+    assert len(asked) == 150
+    assert len(covered) == 100
+    asked.clear()
+    covered.clear()
+    watched.write("50", a_record("web@1.50.0"), 51, A)
+    for query in ("web", "web@^1.7", "web@2"):
+        watched.view.select(parse_query(query))
+    assert asked == ["web@1.50.0"]
+    assert covered == [(1, 50, 0, RELEASE)] * 2
+
+
+def test_an_order_that_nobody_reads_is_dropped() -> None:
+    """It is kept up for as many changes as the name has services; each that is read counts anew."""
+    watched = Watched(A)
+    time = 0
+    for i in range(4):
+        watched.write(f"{i}", a_record(), time := time + 1, A)
+    assert kept(watched) == {}
+    watched.select("web")
+    watched.select("web@2")
+    assert kept(watched) == {"web": 2}
+    for _ in range(2):
+        watched.write("more", a_record(), time := time + 1, A)
+        watched.write("more", None, time := time + 1, A)
+    # A renewal changes no order.
+    watched.write("0", a_record(), time := time + 1, A)
+    assert kept(watched) == {"web": 2}
+    watched.select("web")
+    watched.write("more", a_record(), time := time + 1, A)
+    assert kept(watched) == {"web": 1}
+    for _ in range(3):
+        watched.write("more", None, time := time + 1, A)
+        watched.write("more", a_record(), time := time + 1, A)
+    assert kept(watched) == {"web": 0}
+    assert watched.select("web") == watched.found("web")
+    assert watched.select("web@2") == watched.found("web@2")
+
+
+def test_no_order_is_kept_of_a_name_that_nobody_bears() -> None:
+    """Asking for what is not there leaves nothing behind, nor does the last one to go."""
+    watched = Watched(A)
+    assert watched.select("web") == watched.select("web@1.x") == []
+    assert kept(watched) == {}
+    watched.write("a", a_record(), 1, A)
+    watched.select("web")
+    watched.select("web@1.x")
+    assert kept(watched) == {"web": 2}
+    watched.write("a", None, 2, A)
+    assert kept(watched) == {}
+    watched.write("b", a_record(), 3, A)
+    assert [each.id for each in watched.select("web")] == ["b"]
+
+
+def test_of_many_ranges_the_first_is_forgotten() -> None:
+    """Sixteen are kept, and beside them the order of all that bears the name."""
+    watched = Watched(A)
+    watched.write("a", a_record(), 1, A)
+    watched.select("web")
+    for number in range(20):
+        watched.select(f"web@>={number}")
+    orders = watched.view._orders["web"]._orders
+    assert [[each.text for each in ranges] for ranges in orders] == [
+        [], *([f">={number}"] for number in range(4, 20))
+    ]  # fmt: skip
+    for number in range(4):
+        watched.select(f"web@>={number}")
+    assert kept(watched) == {"web": 17}
