@@ -11,7 +11,6 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from itertools import chain
 
 from .ranges import Range
 from .records import Service, precedence_of
@@ -49,8 +48,8 @@ class Order:
         self._unread = len(services)
         found = self._found
         if found is None:
-            ids = list(chain.from_iterable(reversed(self._ids)))
-            found = self._found = dict(zip(ids, map(services.__getitem__, ids), strict=True))
+            newest_first = reversed(self._ids)
+            found = self._found = {id: services[id] for ids in newest_first for id in ids}
         return found
 
     def is_idle(self) -> bool:
