@@ -52,7 +52,7 @@ class Order:
             found = self._found = {id: services[id] for ids in newest_first for id in ids}
         return found
 
-    def is_idle(self) -> bool:
+    def ages_out(self) -> bool:
         """Count one more change, and tell whether nobody has read it for too many."""
         self._unread -= 1
         return self._unread < 0
@@ -130,6 +130,6 @@ class Orders:
             order.replace(service)
 
     def _drop_idle(self) -> None:
-        idle = [ranges for ranges, order in self._orders.items() if order.is_idle()]
+        idle = [ranges for ranges, order in self._orders.items() if order.ages_out()]
         for ranges in idle:
             del self._orders[ranges]
