@@ -9,15 +9,17 @@
     python -m benchmarks ranges          libraries for npm's version ranges
     python -m benchmarks simulation      how fast clusters are simulated
     python -m benchmarks docs            write the latest figures into docs/
-    python -m benchmarks everything      compare, micro, growth, docs
+    python -m benchmarks everything      compare, micro, growth, retention, docs
 
-Each has a --help. Figures go to build/benchmarks, as JSON and as Markdown.
+Each has a --help. What `docs` writes goes to build/benchmarks first, as JSON and as Markdown; wire,
+ranges and simulation print what they find, and pages that quote it say by which command.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .commands import INTERRUPTED, is_interrupt
 
@@ -39,12 +41,14 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "simulation": simulation.main,
     "docs": pages.main,
 }
-EVERYTHING = ("compare", "micro", "growth", "docs")
-EVERYTHING_HELP = f"""usage: python -m benchmarks everything [--quick] [option of compare ...]
+EVERYTHING = ("compare", "micro", "growth", "retention", "docs")
+EVERYTHING_HELP = f"""usage: python -m benchmarks everything [--quick] [--directory PATH]
+                                       [option of compare ...]
 
-Runs {", ".join(EVERYTHING)}, one after the other: all that the pages of docs/ quote is measured
-anew and written there. --quick goes to all that measure, which then are only for a look; all other
-options go to compare.
+Runs {", ".join(EVERYTHING)}, one after the other: all figures that a page of docs/ has
+between markers are measured anew and written there. What docs/wire.md, docs/lookup.md and
+docs/testing.md quote of wire, ranges and simulation is put there by hand. --quick goes to all that
+measure, which then are only for a look, and --directory to all; all other options go to compare.
 
     python -m benchmarks everything --node-peers DIRECTORY
     python -m benchmarks compare --help         the options of compare
@@ -69,12 +73,7 @@ def _run(arguments: list[str]) -> None:
         case ["everything", *rest] if {"-h", "--help"} & {*rest}:
             print(EVERYTHING_HELP)
         case ["everything", *rest]:
-            for command in EVERYTHING:
-                # Only the comparison has options that differ from one machine to the next.
-                quick = [each for each in rest if each == "--quick"]
-                given = {"compare": rest, "docs": []}.get(command, quick)
-                print(f"== {command}", file=sys.stderr, flush=True)
-                COMMANDS[command](given)
+            _run_everything(rest)
         case [command, *rest] if command in COMMANDS:
             COMMANDS[command](rest)
         case [word, *_] if not word.startswith("-"):
@@ -83,6 +82,19 @@ def _run(arguments: list[str]) -> None:
             sys.exit(2)
         case _:
             COMMANDS["compare"](arguments)
+
+
+def _run_everything(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--quick", action="store_const", const=["--quick"], default=[])
+    parser.add_argument("--directory")
+    given, others = parser.parse_known_args(arguments)
+    where = [] if given.directory is None else ["--directory", given.directory]
+    for command in EVERYTHING:
+        # Only the comparison has options that differ from one machine to the next.
+        more = {"compare": [*given.quick, *others], "docs": []}.get(command, given.quick)
+        print(f"== {command}", file=sys.stderr, flush=True)
+        COMMANDS[command]([*more, *where])
 
 
 if __name__ == "__main__":

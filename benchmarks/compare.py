@@ -30,7 +30,7 @@ from .commands import command_line
 from .measuring import LEAST_REPETITIONS, Spread, machine
 from .processes import Server, Stage, Unable
 from .scenes import FULL, QUICK, SCENES, Scene, Sizes, measures
-from .tables import figure, measured_on, spread, table
+from .tables import figure, measured_on, spread, table, write_report
 
 __all__ = ["SIDES", "Side", "best", "main", "report", "to_markdown"]
 
@@ -311,7 +311,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not sides:
         parser.error("there is nobody to compare")
     sizes = QUICK if given.quick else FULL
-    given.directory.mkdir(parents=True, exist_ok=True)
     outcome = Outcome()
     began = machine("trio", "msgspec", "attrs")
     markdown = ""
@@ -329,11 +328,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "quick": given.quick or repetition + 1 < LEAST_REPETITIONS,
                 **report(outcome, skipped, sides, given),
             }
-            (given.directory / "compare.json").write_text(
-                json.dumps(said, indent=1) + "\n", "utf-8"
-            )
             markdown = to_markdown(said)
-            (given.directory / "compare.md").write_text(markdown + "\n", "utf-8")
+            write_report(given.directory / "compare.json", said, markdown)
     except KeyboardInterrupt:
         if markdown:
             print(markdown)

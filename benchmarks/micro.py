@@ -28,7 +28,7 @@ from .commands import command_line
 from .hands import Hand, Pair
 from .measuring import LEAST_REPETITIONS, Spread, machine, timed
 from .sides.talking import HOST, service
-from .tables import figure, measured_on, spread, table
+from .tables import figure, measured_on, spread, table, write_report
 from .wire import make_gossip, write_tables
 
 __all__ = ["PATHS", "HotPath", "main", "ratios", "to_markdown"]
@@ -274,9 +274,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "microseconds": measure(paths, given.repetitions, 10 if given.quick else 1),
     }
     to = given.json or given.directory / "micro.json"
-    to.parent.mkdir(parents=True, exist_ok=True)
-    to.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
-    print(to_markdown(report, against))
+    markdown = to_markdown(report, against)
+    write_report(to, report, markdown)
+    print(markdown)
     if against is not None and given.limit is not None:
         then = ratios(report["microseconds"], against["microseconds"])
         if slower := [name for name, ratio in then.items() if ratio > given.limit]:

@@ -10,7 +10,6 @@ out the same on every machine. Memory is that of tombstones alone, measured on o
 from __future__ import annotations
 
 import gc
-import json
 import tracemalloc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from manifest.options import Options
 from .commands import command_line
 from .hands import Hand, Pair
 from .measuring import machine
-from .tables import figure, measured_on, table
+from .tables import counted_on, figure, table, write_report
 
 __all__ = ["FREES", "RETENTIONS", "SERVICES", "main", "measure", "to_markdown"]
 
@@ -97,7 +96,7 @@ def to_markdown(report: Mapping[str, Any]) -> str:
     return (
         table(headers, rows)
         + f"\n\nIn brackets: with all values sent. A tombstone takes {figure(tombstone)} bytes. "
-        + measured_on(report["machine"], repetitions=1, quick=False)
+        + counted_on(report["machine"], quick=report["quick"])
     )
 
 
@@ -106,17 +105,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = command_line("retention", __doc__)
     parser.add_argument("--services", type=int, nargs="+", default=SERVICES)
     parser.add_argument("--retentions", type=int, nargs="+", default=RETENTIONS, metavar="SECONDS")
+    parser.add_argument("--quick", action="store_true", help="up to 1,000 services")
     parser.add_argument("--directory", type=Path, default=Path("build/benchmarks"))
     given = parser.parse_args(arguments)
     report = {
         "machine": machine("attrs", "msgspec"),
+        "quick": given.quick,
         "retentions": list(given.retentions),
         "services": {
             str(count): {str(each): measure(count, each) for each in given.retentions}
             for count in given.services
+            if not given.quick or count <= 1_000
         },
         "tombstone, bytes": measure_tombstone(),
     }
-    given.directory.mkdir(parents=True, exist_ok=True)
-    (given.directory / "retention.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
-    print(to_markdown(report))
+    markdown = to_markdown(report)
+    write_report(given.directory / "retention.json", report, markdown)
+    print(markdown)

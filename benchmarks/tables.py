@@ -9,14 +9,25 @@ A page keeps its prose and gets its figures from the last run:
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from .measuring import Spread
 
-__all__ = ["figure", "fill", "marked", "measured_on", "spread", "table"]
+__all__ = [
+    "counted_on",
+    "figure",
+    "fill",
+    "marked",
+    "measured_on",
+    "spread",
+    "table",
+    "write_report",
+]
 
 _MARKED = re.compile(
     r"(?P<begin><!-- figures: (?P<name>[a-z-]+) -->\n).*?(?P<end><!-- end of figures -->)",
@@ -65,13 +76,30 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, words: int =
     return "\n".join(lines)
 
 
-def measured_on(machine: dict[str, Any], *, repetitions: int, quick: bool) -> str:
+def measured_on(machine: Mapping[str, Any], *, repetitions: int, quick: bool) -> str:
     """Return the sentences that say where figures come from, and how far they can be trusted."""
+    how = "once" if repetitions == 1 else f"median (least to greatest) of {repetitions}"
+    return _said_of(machine, f"Measured on {machine['date']}, {how}", quick=quick)
+
+
+def counted_on(machine: Mapping[str, Any], *, quick: bool) -> str:
+    """Return the same of figures that come out alike each time: nothing was timed."""
+    return _said_of(machine, f"Counted on {machine['date']}", quick=quick)
+
+
+def _said_of(machine: Mapping[str, Any], how: str, *, quick: bool) -> str:
     where = "; ".join(f"{name} {value}" for name, value in machine.items() if name != "date")
-    said = f"Measured on {machine['date']}, median (least to greatest) of {repetitions}: {where}."
+    said = f"{how}: {where}."
     if quick:
         said += " A quick run, with fewer and smaller pieces of work: **smoke, and no result.**"
     return said
+
+
+def write_report(to: Path, report: Mapping[str, Any], text: str) -> None:
+    """Write a report as JSON, and beside it, as Markdown, what is said of it."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    to.with_suffix(".md").write_text(text + "\n", "utf-8")
 
 
 def marked(page: str) -> list[str]:

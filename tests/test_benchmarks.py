@@ -165,6 +165,7 @@ def test_micro_measures_and_compares(tmp_path: Path) -> None:
     report = tmp_path / "before.json"
     base = ["--quick", "--repetitions", "1", "--only", "miss"]
     micro.main([*base, "--json", str(report)])
+    assert "| miss |" in report.with_suffix(".md").read_text("utf-8")
     before = json.loads(report.read_text("utf-8"))
     assert before["microseconds"]["miss"][0] > 0
     before["microseconds"]["miss"] = [1e-9]
@@ -215,7 +216,10 @@ def test_a_longer_retention_costs_fewer_bytes_and_more_memory(
     assert short["without values"] < short["with values"] / 2
     assert 50 < report["tombstone, bytes"] < 2000
     said = capsys.readouterr().out
-    assert retention.to_markdown(report) in said
+    assert said == (tmp_path / "retention.md").read_text("utf-8")
+    assert said == retention.to_markdown(report) + "\n"
+    assert "Counted on " in said
+    assert "median" not in said
     assert "| 10 min |" in said
     assert "| 1 h |" in said
 
@@ -400,8 +404,19 @@ def test_everything_runs_one_after_the_other(monkeypatch: pytest.MonkeyPatch) ->
         ("compare", ["--quick", "--node-peers", "x"]),
         ("micro", ["--quick"]),
         ("growth", ["--quick"]),
+        ("retention", ["--quick"]),
         ("docs", []),
     ]
+    calls.clear()
+    command.main(["everything", "--directory", "there"])
+    assert calls == [(name, ["--directory", "there"]) for name in command.EVERYTHING]
+
+
+def test_everything_renews_every_figure_between_markers() -> None:
+    """No page keeps old figures where `everything` was run: all are measured, then written."""
+    *measured, last = command.EVERYTHING
+    assert {*measured} == pages.FIGURES.keys()
+    assert last == "docs"
 
 
 def test_an_unknown_benchmark_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
