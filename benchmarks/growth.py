@@ -1,20 +1,20 @@
 """How cost grows with the number of services and of nodes: tables, and a plot of both.
 
     python -m benchmarks growth --nodes 2 10 50 --seconds 10
+    python -m benchmarks growth --nodes             services alone; what there is of nodes is kept
+    python -m benchmarks growth --services          nodes alone; what there is of services is kept
     python -m benchmarks growth --replot build/benchmarks/growth.json
 
 Services: one pair of nodes that a benchmark moves by hand, so that every byte and all processor
 time is that of the work. Nodes: whole clusters in simulation, which run the real code on virtual
 time; what a node costs is the processor time of the whole simulation, divided by their number, and
-so contains the simulated network.
+so contains the simulated network. Each of the two tables says when and where it was measured.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import importlib
-import importlib.util
 import itertools
 import json
 import logging
@@ -23,7 +23,7 @@ import random
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,10 @@ from manifest.query import parse_query
 from manifest.testing import Application, Cluster, Conditions, Do, Heal, Node, Plan, Step, run_plan
 
 from .commands import command_line
-from .hands import Hand, Pair
+from .drawing import drawable, finish, save, subplots
+from .hands import Hand, Pair, record
 from .measuring import LEAST_REPETITIONS, Spread, machine, timed
-from .tables import figure, measured_on, table
+from .tables import figure, measured_on, spread, table, write_report
 
 __all__ = ["NODES", "SERVICES", "TOPOLOGIES", "main", "neighbours", "plot", "to_markdown"]
 
@@ -48,6 +49,8 @@ TOPOLOGIES = ("ring", "tree", "mesh 3", "mesh 6")
 _ROLES = 100
 _WARM = 12.0
 """Virtual seconds until all links are made and all initial state has gone round."""
+_WRITES = 20
+"""How many more writes a cluster gets once the first is everywhere."""
 _LATENCY = 0.01
 """Virtual seconds that everything takes over a link: a round, as the table counts them."""
 
@@ -72,10 +75,10 @@ def measure_services(count: int) -> dict[str, float]:
         "heartbeats of both, bytes": float(pair.beat()),
     }
     figures |= _write(pair, count)
-    figures |= _lookups(pair.other)
     pair.link()
     took, carried = timed(pair.carry)
-    return figures | {"equal join, ms": took, "equal join, bytes": float(carried)}
+    figures |= {"equal join, ms": took, "equal join, bytes": float(carried)}
+    return figures | _lookups(pair.other)
 
 
 def _write(pair: Pair, count: int, times: int = 200) -> dict[str, float]:
@@ -101,9 +104,35 @@ def _lookups(hand: Hand, times: int = 1000) -> dict[str, float]:
             for _ in range(times):
                 select(query)
 
+        # The first one sorts, and is a row of its own.
+        select(query)
         took, _ = timed(look)
         figures[name] = took * 1000 / times
-    return figures
+    return figures | {"get(role) after a change, µs": _lookup_after_change(hand)}
+
+
+def _lookup_after_change(hand: Hand, rounds: int = 11) -> float:
+    """Return what a lookup takes where one more service of that role has just been registered.
+
+    The median of some rounds, in each of which all roles are changed and then looked up once.
+    """
+    replica, first = hand.replica, 10_000_000
+    keys = [f"{replica.node}.{first + role}" for role in range(_ROLES)]
+    queries = [parse_query(f"role-{role}") for role in range(_ROLES)]
+    took: list[float] = []
+
+    def look() -> None:
+        for query in queries:
+            replica.view.select(query)
+
+    look()
+    for _ in range(rounds):
+        for role, key in enumerate(keys):
+            replica.write(key, record(first + role))
+        took.append(timed(look)[0] * 1000 / _ROLES)
+        for key in keys:
+            replica.free(key)
+    return Spread.of(took).median
 
 
 # Nodes
@@ -164,6 +193,9 @@ class Registries(Application[Manifest]):
     written: float = 0.0
     spread: float = math.inf
     believed: int = 0
+    entries: list[int] = attrs.field(factory=list[int])
+    """How many entries all links had carried at each count."""
+    counting: bool = False
 
     async def run(self, node: Node[Manifest]) -> None:
         async with open_manifest(environment=node.environment()) as manifest:
@@ -175,10 +207,19 @@ class Registries(Application[Manifest]):
 
     def do(self, node: Node[Manifest], operation: object) -> None:
         assert node.state is not None
-        self.written = trio.current_time()
-        node.state.register("written@1.0.0", port=80)
+        if operation == "count":
+            self.counting = True
+        elif operation == "another write":
+            node.state.register("another@1.0.0", port=80)
+        else:
+            self.written = trio.current_time()
+            node.state.register("written@1.0.0", port=80)
 
     def check(self, cluster: Cluster[Manifest]) -> None:
+        if self.counting:
+            self.counting = False
+            links = [link for each in cluster.states for link in each.statistics().links]
+            self.entries.append(sum(link.traffic.entries_sent for link in links))
         carried = sum(cluster.network.transmitted.values())
         look = trio.current_time(), carried, time.process_time()
         if not self.written:
@@ -202,6 +243,11 @@ def measure_nodes(nodes: int, topology: str, seconds: float) -> dict[str, float]
     # A look once a round after the write says how many rounds that took.
     look = [Step(_LATENCY, Heal()) for _ in range(20 + 2 * nodes)]
     steps = [Step(_WARM, Heal()), Step(seconds, Heal()), Step(0.01, Do(0, "write")), *look]
+    # Further writes all over the cluster; at the end the last of them gets time for its hops.
+    steps.append(Step(0.1, Do(0, "count")))
+    writes = [Do(number * nodes // _WRITES, "another write") for number in range(_WRITES)]
+    steps += [Step(0.1, write) for write in writes]
+    steps.append(Step(0.5 + nodes * _LATENCY, Do(0, "count")))
     conditions = Conditions(latency=(_LATENCY, _LATENCY))
     plan = Plan(nodes, steps, topology="chain", conditions=conditions)
     run_plan(make, plan, max_steps=100_000_000)
@@ -214,6 +260,7 @@ def measure_nodes(nodes: int, topology: str, seconds: float) -> dict[str, float]
         "B/s a link": (run.ended[1] - run.began[1]) / virtual / max(links, 1),
         "CPU a node, %": (run.ended[2] - run.began[2]) / virtual / nodes * 100,
         "rounds until a write is everywhere": run.spread / _LATENCY,
+        "entries a link for a write": (run.entries[1] - run.entries[0]) / _WRITES / max(links, 1),
         "nodes believed, least": float(run.believed),
     }
 
@@ -228,6 +275,7 @@ _SERVICE_ROWS = (
     "a write, µs",
     "a write, bytes",
     "get(role), µs",
+    "get(role) after a change, µs",
     "get(range), µs",
     "equal join, ms",
     "equal join, bytes",
@@ -236,77 +284,81 @@ _SERVICE_ROWS = (
 
 
 def to_markdown(report: Mapping[str, Any]) -> str:
-    """Return a report as two tables."""
-    services: Mapping[str, Mapping[str, Sequence[float]]] = report["services"]
-    nodes: Mapping[str, Mapping[str, Mapping[str, float]]] = report["nodes"]
-    first = table(
-        ["services", *(f"{int(count):,}" for count in services)],
-        [
-            [name, *(figure(Spread.of(measured[name]).median) for measured in services.values())]
-            for name in _SERVICE_ROWS
-        ],
-    )
-    columns = [*next(iter(next(iter(nodes.values())).values()))] if nodes else []
-    second = table(
-        ["topology", "nodes", *columns],
-        [
-            [topology, f"{int(count):,}", *(figure(measured[name]) for name in columns)]
-            for topology, sizes in nodes.items()
-            for count, measured in sizes.items()
-        ],
-    )
-    said = measured_on(report["machine"], repetitions=report["repetitions"], quick=report["quick"])
-    return f"{first}\n\n{second}\n\nClusters are simulated once, at default settings. {said}"
+    """Return a report as a table or two, each with when and where it was measured."""
+    said: list[str] = []
+    if "services" in report:
+        said += _services_to_markdown(report["services"])
+    if "nodes" in report:
+        said += _nodes_to_markdown(report["nodes"])
+    return "\n\n".join(said)
+
+
+def _services_to_markdown(part: Mapping[str, Any]) -> list[str]:
+    measured: Mapping[str, Mapping[str, Sequence[float]]] = part["measured"]
+    rows = [
+        [name, *(spread(Spread.of(each[name])) for each in measured.values())]
+        for name in _SERVICE_ROWS
+    ]
+    return [
+        table(["services", *(f"{int(count):,}" for count in measured)], rows),
+        measured_on(part["machine"], repetitions=part["repetitions"], quick=part["quick"]),
+    ]
+
+
+def _nodes_to_markdown(part: Mapping[str, Any]) -> list[str]:
+    measured: Mapping[str, Mapping[str, Mapping[str, float]]] = part["measured"]
+    columns = [*next(each for sizes in measured.values() for each in sizes.values())]
+    rows = [
+        [topology, f"{int(count):,}", *(figure(each[name]) for name in columns)]
+        for topology, sizes in measured.items()
+        for count, each in sizes.items()
+    ]
+    said = measured_on(part["machine"], repetitions=1, quick=part["quick"])
+    return [
+        table(["topology", "nodes", *columns], rows),
+        f"Each cluster is simulated once, at default settings. {said}",
+    ]
+
+
+_SERVICE_PANELS = (
+    (("join, ms", "equal join, ms"), "a fresh link, ms of processor time"),
+    (("a write, bytes", "heartbeats of both, bytes"), "on a link, bytes"),
+    (
+        ("a write, µs", "get(role), µs", "get(role) after a change, µs", "get(range), µs"),
+        "µs of processor time",
+    ),
+    (("memory, bytes a service", "join, bytes a service"), "bytes a service"),
+)
+_NODE_PANELS = ("B/s a link", "B/s a node", "CPU a node, %", "rounds until a write is everywhere")
 
 
 def plot(report: Mapping[str, Any], to: Path) -> None:
     """Draw a report to a PNG. Needs matplotlib, which is in the dependency group `bench`."""
-    importlib.import_module("matplotlib").use("Agg")
-    figure, axes = importlib.import_module("matplotlib.pyplot").subplots(
-        2, 3, figsize=(15, 8.5), layout="constrained"
-    )
-    services = report["services"]
-    for axis, names, title in (
-        (axes[0][0], ("join, ms", "equal join, ms"), "a fresh link, ms of processor time"),
-        (axes[0][1], ("a write, bytes", "heartbeats of both, bytes"), "on a link, bytes"),
-        (axes[0][2], ("a write, µs", "get(role), µs", "get(range), µs"), "µs of processor time"),
-    ):
-        for name in names:
-            medians = [Spread.of(measured[name]).median for measured in services.values()]
-            axis.plot([int(count) for count in services], medians, marker="o", label=name)
-        _finish(axis, title, "services", services)
-    for axis, name in zip(
-        axes[1], ("B/s a link", "CPU a node, %", "rounds until a write is everywhere"), strict=True
-    ):
-        for topology, sizes in report["nodes"].items():
-            measured = [each[name] for each in sizes.values()]
-            axis.plot([int(count) for count in sizes], measured, marker="o", label=topology)
-        sizes = {count for each in report["nodes"].values() for count in each}
-        _finish(axis, name, "nodes", sorted(sizes, key=int))
-    where = f"{report['machine']['date']}, {report['machine']['processor']}"
-    figure.suptitle(f"manifest, {where}{', a quick run: no result' if report['quick'] else ''}")
-    # Without the date of its making, so that equal figures make equal files.
-    figure.savefig(to, dpi=80, metadata={"Software": None})
-
-
-def _finish(axis: Any, title: str, below: str, sizes: Iterable[str]) -> None:
-    axis.set(title=title, xlabel=below, xscale="log", yscale="log")
-    ticks = [int(size) for size in sizes]
-    axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
-    axis.set_xticks([], minor=True)
-    # At least a decade, so that what is constant looks so.
-    least, greatest = axis.get_ylim()
-    axis.set_ylim(min(least, greatest / 30), greatest * 1.5)
-    axis.yaxis.set_major_formatter("{x:g}")
-    axis.grid(visible=True, which="major", alpha=0.3)
-    axis.legend()
+    parts = [part for part in ("services", "nodes") if part in report]
+    figure, axes = subplots(len(parts), 4)
+    for part, row in zip(parts, axes, strict=True):
+        measured = report[part]["measured"]
+        if part == "services":
+            for axis, (names, title) in zip(row, _SERVICE_PANELS, strict=True):
+                for name in names:
+                    medians = [Spread.of(each[name]).median for each in measured.values()]
+                    axis.plot([int(count) for count in measured], medians, marker="o", label=name)
+                finish(axis, title, part, [int(count) for count in measured])
+        else:
+            sizes = sorted({int(count) for each in measured.values() for count in each})
+            for axis, name in zip(row, _NODE_PANELS, strict=True):
+                for topology, each in measured.items():
+                    values = [each[count][name] for count in each]
+                    axis.plot([int(count) for count in each], values, marker="o", label=topology)
+                finish(axis, name, part, sizes)
+    save(figure, {part: report[part] for part in parts}, to)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure how cost grows, or draw what was measured; print the tables."""
     parser = command_line("growth", __doc__)
-    parser.add_argument("--services", type=int, nargs="*", default=SERVICES)
-    parser.add_argument("--nodes", type=int, nargs="*", help=f"default: {NODES}")
+    parser.add_argument("--services", type=int, nargs="*", default=SERVICES, help="likewise")
+    parser.add_argument("--nodes", type=int, nargs="*", help=f"default: {NODES}; none for none")
     parser.add_argument(
         "--topologies", nargs="+", default=TOPOLOGIES, choices=TOPOLOGIES, metavar="NAME"
     )
@@ -319,46 +371,59 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if given.repetitions < 1:
         parser.error(f"--repetitions is 1 or more, got {given.repetitions}")
-    given.directory.mkdir(parents=True, exist_ok=True)
     if given.replot is not None:
         report = json.loads(given.replot.read_text("utf-8"))
     else:
+        if given.nodes is None:
+            given.nodes = [count for count in NODES if not given.quick or count <= 20]
+        if given.quick:
+            given.services = [count for count in given.services if count <= 10_000]
+        if not given.services and not given.nodes:
+            parser.error("there is nothing to measure: neither services nor nodes")
         report = _measure(given)
     print(to_markdown(report))
-    if importlib.util.find_spec("matplotlib") is None:
-        print("no matplotlib here, so nothing is drawn: it is in the group bench", file=sys.stderr)
-    else:
+    if drawable():
         plot(report, given.png or given.directory / "growth.png")
 
 
 def _measure(given: argparse.Namespace) -> dict[str, Any]:
+    """Measure the parts that are asked for; what there is of the other part is kept as it is."""
     logging.disable()
+    to = given.directory / "growth.json"
+    kept = to.exists() and not (given.services and given.nodes)
+    report: dict[str, Any] = json.loads(to.read_text("utf-8")) if kept else {}
+    if given.services:
+        report["services"] = _measure_all_services(given)
+        write_report(to, report, to_markdown(report))
+    if given.nodes:
+        where, clusters = machine("attrs", "msgspec", "trio"), dict[str, dict[str, Any]]()
+        report["nodes"] = {"machine": where, "quick": given.quick, "measured": clusters}
+        for count, topology in itertools.product(given.nodes, given.topologies):
+            began = time.process_time()
+            measured = measure_nodes(count, topology, given.seconds)
+            clusters.setdefault(topology, {})[str(count)] = measured
+            took = time.process_time() - began
+            print(f"{topology}, {count} nodes: {took:.0f} s", file=sys.stderr, flush=True)
+            # The largest take longest: whoever interrupts them keeps the others.
+            write_report(to, report, to_markdown(report))
+    return report
+
+
+def _measure_all_services(given: argparse.Namespace) -> dict[str, Any]:
     repetitions = 2 if given.quick else given.repetitions
-    sizes = [count for count in given.services if not given.quick or count <= 10_000]
-    nodes = given.nodes or [count for count in NODES if not given.quick or count <= 20]
     where = machine("attrs", "msgspec", "trio")
-    services: dict[int, dict[str, list[float]]] = {count: {} for count in sizes}
+    services: dict[int, dict[str, list[float]]] = {count: {} for count in given.services}
     for _ in range(repetitions):
-        for count in sizes:
+        for count in given.services:
             for name, value in measure_services(count).items():
                 services[count].setdefault(name, []).append(value)
-    clusters: dict[str, dict[str, dict[str, float]]] = {name: {} for name in given.topologies}
-    report = {
+    return {
         "machine": where,
         "repetitions": repetitions,
-        "quick": given.quick,
+        "quick": given.quick or repetitions < LEAST_REPETITIONS,
         # As JSON has it, so that what was just measured and what was read are the same.
-        "services": {str(count): each for count, each in services.items()},
-        "nodes": clusters,
+        "measured": {str(count): each for count, each in services.items()},
     }
-    for count, topology in itertools.product(nodes, given.topologies):
-        began = time.process_time()
-        clusters[topology][str(count)] = measure_nodes(count, topology, given.seconds)
-        took = time.process_time() - began
-        print(f"{topology}, {count} nodes: {took:.0f} s", file=sys.stderr, flush=True)
-        # The largest take longest: whoever interrupts them keeps the others.
-        (given.directory / "growth.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
-    return report
 
 
 if __name__ == "__main__":

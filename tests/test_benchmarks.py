@@ -201,6 +201,7 @@ def test_a_cluster_is_measured_in_simulation() -> None:
     assert 2 <= measured["rounds until a write is everywhere"] <= 4
     assert measured["B/s a node"] > 0
     assert measured["links a node"] == 1.6
+    assert measured["entries a link for a write"] == 1
 
 
 def test_a_longer_retention_costs_fewer_bytes_and_more_memory(
@@ -226,17 +227,62 @@ def test_a_longer_retention_costs_fewer_bytes_and_more_memory(
 
 def test_growth_is_drawn_and_told(tmp_path: Path) -> None:
     """The report of growth reads as two tables, and as a picture where matplotlib is there."""
+    services = {name: [value, 2 * value] for name, value in growth.measure_services(10).items()}
     report = {
-        "machine": MACHINE,
-        "repetitions": 1,
-        "quick": True,
-        "services": {"10": {name: [value] for name, value in growth.measure_services(10).items()}},
-        "nodes": {"ring": {"2": growth.measure_nodes(2, "ring", 5.0)}},
+        "services": {
+            "machine": MACHINE,
+            "repetitions": 2,
+            "quick": True,
+            "measured": {"10": services},
+        },
+        "nodes": {
+            "machine": {**MACHINE, "date": "2026-11-24"},
+            "quick": False,
+            "measured": {"ring": {"2": growth.measure_nodes(2, "ring", 5.0)}},
+        },
     }
-    assert "| ring | 2 | 1 |" in growth.to_markdown(report)
+    first, second = growth.to_markdown(report).split("| topology |")
+    assert "Measured on 2026-11-23, median (least to greatest) of 2: " in first
+    assert "no result" in first
+    assert set(growth.measure_services(10)) == {*growth._SERVICE_ROWS}
+    widest = tables.spread(measuring.Spread.of(services["join, ms"]))
+    assert f"| join, ms | {widest} |" in first
+    assert "| ring | 2 | 1 |" in second
+    assert "Each cluster is simulated once, " in second
+    assert "Measured on 2026-11-24, once: " in second
+    assert "no result" not in second
     if importlib.util.find_spec("matplotlib") is not None:
         growth.plot(report, tmp_path / "growth.png")
         assert (tmp_path / "growth.png").stat().st_size > 1000
+
+
+def test_what_growth_does_not_measure_it_keeps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Services and nodes can be measured on different days, and each table says its own."""
+    there = ["--directory", str(tmp_path), "--topologies", "tree", "--seconds", "5"]
+    report = tmp_path / "growth.json"
+    growth.main([*there, "--services", "10", "--repetitions", "1", "--nodes"])
+    first = json.loads(report.read_text("utf-8"))
+    assert first.keys() == {"services"}
+    assert first["services"]["quick"] is True
+    first["services"]["machine"]["date"] = "2026-01-02"
+    report.write_text(json.dumps(first), "utf-8")
+    growth.main([*there, "--services", "--nodes", "3"])
+    both = json.loads(report.read_text("utf-8"))
+    assert both.keys() == {"services", "nodes"}
+    assert both["services"] == first["services"]
+    assert both["nodes"]["quick"] is False
+    assert growth.to_markdown(both) + "\n" == (tmp_path / "growth.md").read_text("utf-8")
+    assert "Measured on 2026-01-02, once: " in (tmp_path / "growth.md").read_text("utf-8")
+    growth.main([*there, "--services", "10", "--repetitions", "1", "--nodes", "2"])
+    anew = json.loads(report.read_text("utf-8"))
+    assert anew["services"]["machine"]["date"] != "2026-01-02"
+    assert anew["nodes"]["measured"].keys() == {"tree"}
+    assert anew["nodes"]["measured"]["tree"].keys() == {"2"}
+    with pytest.raises(SystemExit):
+        growth.main([*there, "--services", "--nodes"])
+    assert "there is nothing to measure" in capsys.readouterr().err
 
 
 def test_a_pair_moved_by_hand_agrees() -> None:
