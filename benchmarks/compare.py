@@ -5,6 +5,9 @@ repetition begins with another side: whatever else the machine does falls on all
 All nodes are processes of their own and talk over loopback TCP. A peer that is not installed is
 said to be missing and left out; what a side fails at is said as well.
 
+With --only, the rows of other pieces of work stay as an earlier run in the same directory has left
+them, and what is said below the table tells which ones those are, and of when.
+
 Servers come from the system's packages and are started and stopped here; the Python clients are
 the dependency group `bench`; seaport runs on Node, and is looked for in the directory that
 `--node-peers` names, after `npm install seaport` there.
@@ -19,7 +22,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +32,10 @@ from . import processes
 from .commands import command_line
 from .measuring import LEAST_REPETITIONS, Spread, machine
 from .processes import Server, Stage, Unable
-from .scenes import FULL, QUICK, SCENES, Scene, Sizes, measures
+from .scenes import FULL, MEASURES, QUICK, SCENES, Scene, Sizes, measures
 from .tables import figure, measured_on, spread, table, write_report
 
-__all__ = ["SIDES", "Side", "best", "main", "report", "to_markdown"]
+__all__ = ["SIDES", "Side", "best", "keep", "main", "report", "to_markdown"]
 
 HERE = Path(__file__).parent
 OURS = "manifest"
@@ -54,21 +57,27 @@ class Side:
     package: str | None = None
     """The Python package that it needs."""
     server: Server | None = None
+    least_python: tuple[int, int] = (3, 11)
 
     def missing(self, node_peers: Path | None) -> str | None:
         """Return what this side lacks here, or None."""
+        if sys.version_info < self.least_python:
+            least, here = (
+                ".".join(map(str, each[:2])) for each in (self.least_python, sys.version_info)
+            )
+            return f"it needs Python {least}, and this is {here}"
         if self.server is not None and self.server.path is None:
             return f"no {self.server.program} here: Debian's package is {self.server.package}"
         if self.package is not None and importlib.util.find_spec(self.package) is None:
             return f"no Python package {self.package} here: it is in the dependency group bench"
-        if self.module.endswith(".cjs"):
-            if node_peers is None:
-                return "say --node-peers DIRECTORY, after `npm install seaport` there"
-            if not (node_peers / "node_modules" / self.name / "package.json").exists():
-                return f"no {self.name} in {node_peers}/node_modules"
-            if shutil.which("node") is None:
-                return "no node here"
-        return None
+        return self._missing_of_node(node_peers) if self.module.endswith(".cjs") else None
+
+    def _missing_of_node(self, node_peers: Path | None) -> str | None:
+        if node_peers is None:
+            return "say --node-peers DIRECTORY, after `npm install seaport` there"
+        if not (node_peers / "node_modules" / self.name / "package.json").exists():
+            return f"no {self.name} in {node_peers}/node_modules"
+        return None if shutil.which("node") is not None else "no node here"
 
     def command(self, node_peers: Path | None) -> Sequence[str]:
         """Return what starts a node of it."""
@@ -143,6 +152,7 @@ SIDES = (
         "scuttlebutt",
         (*_BOTH, "chain"),
         "aiocluster",
+        least_python=(3, 13),
     ),
 )
 BARE = Side("bare", "Trio and nothing else", "bare", ("bare",))
@@ -216,6 +226,7 @@ def report(
 def to_markdown(report: Mapping[str, Any]) -> str:
     """Return the table of a report, and below it what has to be known to read it."""
     results, sides = report["results"], [*report["sides"]]
+    kept = report.get("kept", ())
     rows = [
         [
             f"{measure['what']}, {measure['unit']}",
@@ -232,9 +243,10 @@ def to_markdown(report: Mapping[str, Any]) -> str:
     lines = [
         table(["work", "goal", *sides, "best peer / manifest"], rows),
         "",
-        *_yardstick(results),
+        *_yardstick(results, kept),
         measured_on(report["machine"], repetitions=report["repetitions"], quick=report["quick"]),
         "",
+        *(_kept(run, report["measures"]) for run in kept),
         *(_how(name, side) for name, side in report["sides"].items()),
         *(f"- Failed: {where}: {reason}." for where, reason in report["failed"].items()),
         *(f"- Not measured: {name}: {reason}." for name, reason in report["skipped"].items()),
@@ -242,14 +254,60 @@ def to_markdown(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _yardstick(results: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:
+def keep(
+    earlier: Mapping[str, Any], now: Mapping[str, Any], scenes: Iterable[Scene]
+) -> dict[str, Any]:
+    """Return a report with what an earlier one has of other scenes than were played now."""
+    played = [*scenes]
+    anew = {name for scene in played for name in scene.measures}
+    others = [name for name in earlier["measures"] if name not in anew]
+    runs = [
+        {**run, "measures": [name for name in run["measures"] if name in others]}
+        for run in earlier.get("kept", ())
+    ]
+    older = {name for run in runs for name in run["measures"]}
+    latest = {name: earlier[name] for name in ("machine", "repetitions", "quick")}
+    latest["measures"] = [name for name in others if name not in older]
+    known = {**earlier["measures"], **now["measures"]}
+    failed = {
+        where: reason
+        for where, reason in earlier["failed"].items()
+        if where.rpartition(": ")[2] not in {scene.name for scene in played}
+    }
+    sides = {**earlier["sides"], **now["sides"]}
+    return {
+        **now,
+        "measures": {
+            measure.name: known[measure.name]
+            for measure in MEASURES
+            if measure.name in others or measure.name in now["measures"]
+        },
+        "sides": {side.name: sides[side.name] for side in SIDES if side.name in sides},
+        "results": {name: earlier["results"][name] for name in others} | now["results"],
+        "failed": {**failed, **now["failed"]},
+        "kept": [run for run in (latest, *runs) if run["measures"]],
+    }
+
+
+def _kept(run: Mapping[str, Any], measures: Mapping[str, Mapping[str, str]]) -> str:
+    rows = "; ".join(measures[name]["what"] for name in run["measures"])
+    said = measured_on(run["machine"], repetitions=run["repetitions"], quick=run["quick"])
+    return f"- Of an earlier run: {rows}. {said}"
+
+
+def _yardstick(
+    results: Mapping[str, Mapping[str, Sequence[float]]], kept: Iterable[Mapping[str, Any]]
+) -> list[str]:
     """Return what a bare round trip takes, and how many of them a registration takes to be seen."""
     if YARDSTICK not in results:
         return []
     bare = Spread.of(results[YARDSTICK]["bare"])
     said = f"The yardstick: a bare Trio round trip of 100 bytes takes {spread(bare)} ms"
     ours = results.get("register-p50", {}).get(OURS)
-    if ours is not None:
+    # They compare only where one run has measured both.
+    if ours is not None and all(
+        (YARDSTICK in run["measures"]) == ("register-p50" in run["measures"]) for run in kept
+    ):
         said += f"; a registration is seen after {Spread.of(ours).median / bare.median:.1f} of them"
     return [f"{said}.", ""]
 
@@ -287,7 +345,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = command_line("compare", __doc__)
     parser.add_argument("--repetitions", type=int, help="default: 5, or 1 with --quick")
     parser.add_argument(
-        "--only", action="append", metavar="NAME", help="a scene or measure; may be repeated"
+        "--only",
+        action="append",
+        metavar="NAME",
+        help="a scene or measure; may be repeated, and keeps other rows",
     )
     parser.add_argument(
         "--side", action="append", choices=[side.name for side in SIDES], help="may be repeated"
@@ -303,6 +364,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     scenes = _scenes(given.only, parser)
     wanted = [side for side in SIDES if not given.side or side.name in given.side]
     skipped = dict(NOT_COMPARED)
+    skipped |= {side.name: "left out by --side" for side in SIDES if side not in wanted}
     for side in wanted:
         if reason := side.missing(given.node_peers):
             skipped[side.name] = reason
@@ -311,6 +373,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not sides:
         parser.error("there is nobody to compare")
     sizes = QUICK if given.quick else FULL
+    earlier = given.directory / "compare.json"
+    kept = json.loads(earlier.read_text("utf-8")) if given.only and earlier.exists() else None
     outcome = Outcome()
     began = machine("trio", "msgspec", "attrs")
     markdown = ""
@@ -328,6 +392,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "quick": given.quick or repetition + 1 < LEAST_REPETITIONS,
                 **report(outcome, skipped, sides, given),
             }
+            if kept is not None:
+                said = keep(kept, said, scenes)
             markdown = to_markdown(said)
             write_report(given.directory / "compare.json", said, markdown)
     except KeyboardInterrupt:

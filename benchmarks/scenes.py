@@ -18,6 +18,8 @@ from .processes import PATIENCE, NodeProcess, Stage, Unable
 __all__ = ["FULL", "MEASURES", "QUICK", "SCENES", "Measure", "Scene", "Sizes", "measures"]
 
 ROLES = 100
+COLD = 5
+"""Registrations that find nothing warm: they are made first, and are not what is asked about."""
 MS, US = 1e3, 1e6
 
 
@@ -26,7 +28,7 @@ class Sizes:
     """How much of everything there is."""
 
     samples: int
-    """Registrations that are timed one by one."""
+    """Registrations that are made one by one, the cold ones included."""
     gap: float
     """Seconds between two of them."""
     services: int
@@ -39,8 +41,8 @@ class Sizes:
     """Seconds for which a steady link is watched."""
 
 
-FULL = Sizes(200, 0.005, 10_000, 200, 1_000, 100_000, 15.0)
-QUICK = Sizes(50, 0.005, 1_000, 20, 100, 10_000, 10.0)
+FULL = Sizes(1_000 + COLD, 0.005, 10_000, 200, 1_000, 100_000, 15.0)
+QUICK = Sizes(50 + COLD, 0.005, 1_000, 20, 100, 10_000, 10.0)
 
 
 @attrs.frozen
@@ -139,8 +141,7 @@ def _seen(node: NodeProcess, kind: str, count: int) -> dict[str, float]:
 def _register_each(one: NodeProcess, other: NodeProcess, sizes: Sizes) -> list[float]:
     other.call("watch", events=True)
     began = one.call("register_each", count=sizes.samples, gap=sizes.gap)
-    # The first few find nothing warm, and are not what is asked about.
-    return _delays(began, _seen(other, "registered", sizes.samples))[5:]
+    return _delays(began, _seen(other, "registered", sizes.samples))[COLD:]
 
 
 def play_bare(stage: Stage, sizes: Sizes) -> Figures:

@@ -152,6 +152,42 @@ def test_a_comparison_reads_as_a_table() -> None:
     assert widths == {7}
 
 
+def test_what_is_not_compared_anew_is_kept() -> None:
+    """Rows of other scenes stay, with the day and machine of their run, however often that is."""
+    first = {
+        **COMPARED, "machine": {**MACHINE, "date": "2026-11-21"},
+        "failed": {"redis: many": "slow", "redis: pair": "gone"},
+    }  # fmt: skip
+    now = {
+        **COMPARED,
+        "sides": {"manifest": {"how": "linked", "version": "2"}},
+        "measures": {"register-p50": {"what": "seen", "unit": "ms", "goal": "0.3"}},
+        "results": {"register-p50": {"manifest": [0.7]}},
+        "failed": {},
+    }
+    pair, bare = scenes.SCENES["pair"], scenes.SCENES["bare"]
+    merged = compare.keep(first, now, [pair])
+    assert [*merged["measures"]] == ["round-trip", "register-p50", "equal-bytes"]
+    assert merged["failed"] == {"redis: many": "slow"}
+    text = compare.to_markdown(merged)
+    assert "| seen, ms | 0.3 | 0.7 | - | - |  |" in text
+    assert "| equal, B | 1,000 | 500 | - | - |  |" in text
+    assert "Measured on 2026-11-23, " in text
+    assert "- Of an earlier run: bare; equal. Measured on 2026-11-21, " in text
+    # A round trip of another day says nothing of this registration.
+    assert "takes 0.1 ms." in text
+    again = {
+        **now,
+        "machine": {**MACHINE, "date": "2026-11-25"},
+        "measures": {"round-trip": {"what": "bare", "unit": "ms", "goal": ""}},
+        "results": {"round-trip": {"bare": [0.2]}},
+    }
+    merged = compare.keep(merged, again, [bare])
+    kept = [(run["machine"]["date"], run["measures"]) for run in merged["kept"]]
+    assert kept == [("2026-11-23", ["register-p50"]), ("2026-11-21", ["equal-bytes"])]
+    assert merged["results"]["round-trip"] == {"bare": [0.2]}
+
+
 def test_a_slower_path_is_seen() -> None:
     """A report against an earlier one shows how many times as long each path takes."""
     now = {"machine": MACHINE, "repetitions": 5, "quick": False, "microseconds": {"get": [4.0]}}
@@ -345,6 +381,8 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     seaport = next(side for side in compare.SIDES if side.name == "seaport")
     assert "npm install seaport" in str(seaport.missing(None))
     assert "no seaport in" in str(seaport.missing(tmp_path))
+    late = compare.Side("x", "", "ours", (), least_python=(99, 1))
+    assert str(late.missing(None)).startswith("it needs Python 99.1, and this is 3.")
     lacking = compare.Side("x", "", "ours", (), "no_such_package")
     assert "dependency group bench" in str(lacking.missing(None))
 
@@ -510,6 +548,7 @@ def test_an_interrupted_comparison_shows_what_is_whole(
     assert end.value.code == 130
     said = capsys.readouterr()
     assert said.out == (tmp_path / "compare.md").read_text("utf-8")
+    assert "- Not measured: redis: left out by --side." in said.out
     assert said.err.endswith(f"have measured is in {tmp_path}\ninterrupted\n")
 
 
