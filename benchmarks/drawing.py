@@ -20,19 +20,24 @@ def drawable() -> bool:
     return False
 
 
-def subplots(rows: int, columns: int) -> tuple[Any, Any]:
-    """Return a picture and its panels, by row and column."""
+def subplots(rows: int, columns: int, *, width: float = 5.0) -> tuple[Any, Any]:
+    """Return a picture and its panels, by row and column, each so many inches wide."""
     importlib.import_module("matplotlib").use("Agg")
     return importlib.import_module("matplotlib.pyplot").subplots(  # type: ignore[no-any-return]
-        rows, columns, figsize=(5 * columns, 4.25 * rows), layout="constrained", squeeze=False
+        rows, columns, figsize=(width * columns, 4.25 * rows), layout="constrained", squeeze=False
     )
 
 
-def finish(axis: Any, title: str, below: str, ticks: Sequence[int]) -> None:
-    """Put a title, scales and a legend to a panel, both axes logarithmic."""
+def finish(
+    axis: Any, title: str, below: str, ticks: Sequence[int], names: Sequence[str] | None = None
+) -> None:
+    """Put a title, scales and a legend to a panel, both axes logarithmic.
+
+    `names` are what the ticks are called, where that is not their number.
+    """
     ticker = importlib.import_module("matplotlib.ticker")
     axis.set(title=title, xlabel=below, xscale="log", yscale="log")
-    axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks] if names is None else names)
     axis.set_xticks([], minor=True)
     # At least a decade, so that what is constant looks so.
     least, greatest = axis.get_ylim()

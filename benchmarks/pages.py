@@ -1,6 +1,6 @@
 """Writes the figures of the last runs into the pages of docs/, between their markers.
 
-`tables` says how a page marks the place. The plot is copied beside the pages.
+`tables` says how a page marks the place. The plots are copied beside the pages.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FIGURES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "retention": retention.to_markdown,
 }
 """How each report reads; it is in a file of that name."""
-PLOT = "growth.png"
+PLOTS = ("growth.png", "retention.png")
 
 
 def write(pages: Path, directory: Path) -> list[str]:
@@ -50,9 +50,10 @@ def write(pages: Path, directory: Path) -> list[str]:
                 filled.append(f"{page.name}: {name}")
         if text != before:
             page.write_text(text, encoding="utf-8")
-    if (directory / PLOT).exists():
-        shutil.copyfile(directory / PLOT, pages / PLOT)
-        filled.append(PLOT)
+    for plot in PLOTS:
+        if (directory / plot).exists():
+            shutil.copyfile(directory / plot, pages / plot)
+            filled.append(plot)
     return filled
 
 

@@ -19,11 +19,12 @@ from unittest import mock
 from manifest.options import Options
 
 from .commands import command_line
+from .drawing import drawable, finish, save, subplots
 from .hands import Hand, Pair
 from .measuring import machine
 from .tables import counted_on, figure, table, write_report
 
-__all__ = ["FREES", "RETENTIONS", "SERVICES", "main", "measure", "to_markdown"]
+__all__ = ["FREES", "RETENTIONS", "SERVICES", "main", "measure", "plot", "to_markdown"]
 
 SERVICES = (1_000, 10_000, 100_000)
 RETENTIONS = (600, 1_800, 3_600, 7_200, 21_600, 86_400)
@@ -83,11 +84,11 @@ def to_markdown(report: Mapping[str, Any]) -> str:
     headers = [
         "retention",
         *(f"{count:,} services, B/s a link" for count in sizes),
-        *(f"tombstones at {frees} frees a second, MB" for frees in FREES),
+        *(f"tombstones at {_pace(frees)}, MB" for frees in FREES),
     ]
     rows: list[list[str]] = []
     for retention in report["retentions"]:
-        row = [f"{retention / 60:g} min" if retention < 3600 else f"{retention / 3600:g} h"]
+        row = [_named(retention)]
         for count in sizes:
             cost = report["services"][str(count)][str(retention)]
             row.append(f"{figure(cost['without values'])} ({figure(cost['with values'])})")
@@ -100,8 +101,36 @@ def to_markdown(report: Mapping[str, Any]) -> str:
     )
 
 
+def plot(report: Mapping[str, Any], to: Path) -> None:
+    """Draw a report to a PNG. Needs matplotlib, which is in the dependency group `bench`."""
+    figure, axes = subplots(1, 2, width=7.5)
+    links, tombstones = axes[0]
+    retentions = report["retentions"]
+    names = [_named(each) for each in retentions]
+    for number, (count, costs) in enumerate(report["services"].items()):
+        for what, style in (("without values", "-"), ("with values", ":")):
+            measured = [costs[str(each)][what] for each in retentions]
+            label = f"{int(count):,} services, {what}"
+            links.plot(retentions, measured, f"C{number}{style}", marker="o", label=label)
+    finish(links, "renewals, B/s a link", "retention", retentions, names)
+    links.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    for frees in FREES:
+        held = [frees * each * report["tombstone, bytes"] / 1e6 for each in retentions]
+        tombstones.plot(retentions, held, marker="o", label=_pace(frees))
+    finish(tombstones, "tombstones, MB", "retention", retentions, names)
+    save(figure, {"retention": report}, to)
+
+
+def _pace(frees: int) -> str:
+    return f"{frees} free{'s' if frees > 1 else ''} a second"
+
+
+def _named(retention: float) -> str:
+    return f"{retention / 60:g} min" if retention < 3600 else f"{retention / 3600:g} h"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Count what each retention costs, and print the table."""
+    """Count what each retention costs, print the table and draw it."""
     parser = command_line("retention", __doc__)
     parser.add_argument("--services", type=int, nargs="+", default=SERVICES)
     parser.add_argument("--retentions", type=int, nargs="+", default=RETENTIONS, metavar="SECONDS")
@@ -122,3 +151,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     markdown = to_markdown(report)
     write_report(given.directory / "retention.json", report, markdown)
     print(markdown)
+    if drawable():
+        plot(report, given.directory / "retention.png")

@@ -259,6 +259,8 @@ def test_a_longer_retention_costs_fewer_bytes_and_more_memory(
     assert "median" not in said
     assert "| 10 min |" in said
     assert "| 1 h |" in said
+    if importlib.util.find_spec("matplotlib") is not None:
+        assert (tmp_path / "retention.png").stat().st_size > 1000
 
 
 def test_growth_is_drawn_and_told(tmp_path: Path) -> None:
@@ -338,7 +340,10 @@ def test_pages_are_filled_from_reports(tmp_path: Path) -> None:
     (docs / "page.md").write_text(PAGE, "utf-8")
     report = {"machine": MACHINE, "repetitions": 5, "quick": False, "microseconds": {"get": [4.0]}}
     (reports / "micro.json").write_text(json.dumps(report), "utf-8")
-    assert pages.write(docs, reports) == ["page.md: micro"]
+    (reports / "retention.png").write_bytes(b"a picture")
+    assert pages.write(docs, reports) == ["page.md: micro", "retention.png"]
+    assert (docs / "retention.png").read_bytes() == b"a picture"
+    assert not (docs / "growth.png").exists()
     assert "| get |" in (docs / "page.md").read_text("utf-8")
     (docs / "page.md").write_text(PAGE.replace("growth", "nonsense"), "utf-8")
     with pytest.raises(ValueError, match=r"'nonsense'; there are those of compare, .*, retention"):
