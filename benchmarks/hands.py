@@ -21,7 +21,7 @@ from manifest.timekeeping import PhysicalClock, WakingClock
 
 from .sides.talking import HOST, service
 
-__all__ = ["Hand", "Pair", "record"]
+__all__ = ["Hand", "Pair", "new_node", "record"]
 
 _NUMBERS = itertools.count(1)
 
@@ -30,6 +30,11 @@ def record(number: int, roles: int = 100) -> Record:
     """Return the record of a service, the same as those that all sides register."""
     name, version, port, data = service(number, roles)
     return Record(f"{name}@{version}", HOST, port, pack_data(data))
+
+
+def new_node() -> str:
+    """Return the id of a node that there was not yet."""
+    return f"{next(_NUMBERS) * 0x9E3779B97F4A7C15F39CC060 % 2**96:024X}"
 
 
 @attrs.define(eq=False)
@@ -43,9 +48,8 @@ class Hand:
 
     def __attrs_post_init__(self) -> None:
         began = time.time()
-        node = f"{next(_NUMBERS) * 0x9E3779B97F4A7C15F39CC060 % 2**96:024X}"
         self.replica = Replica(
-            node,
+            new_node(),
             self.options,
             PhysicalClock(lambda: int((began + self.now) * 1000), lambda: self.now),
             WakingClock(lambda: self.now, math.inf),
@@ -69,23 +73,24 @@ class Pair:
     one: Hand = attrs.field(factory=Hand)
     other: Hand = attrs.field(factory=Hand)
     carried: int = 0
-    _ends: tuple[LinkProtocol, LinkProtocol] = attrs.field(init=False)
+    ends: tuple[LinkProtocol, LinkProtocol] = attrs.field(init=False)
+    """What `one` and `other` have of the link."""
 
     def __attrs_post_init__(self) -> None:
         self.link()
 
     def link(self) -> None:
         """Make the link anew: nothing was said on it yet."""
-        self._ends = LinkProtocol(self.one.replica), LinkProtocol(self.other.replica)
+        self.ends = LinkProtocol(self.one.replica), LinkProtocol(self.other.replica)
 
     @property
     def entries_sent(self) -> int:
         """How many entries have crossed the link since it was made."""
-        return sum(end.traffic.entries_sent for end in self._ends)
+        return sum(end.traffic.entries_sent for end in self.ends)
 
     def carry(self) -> int:
         """Take to and fro what there is to say until there is no more; return the bytes."""
-        here, there = self._ends
+        here, there = self.ends
         carried = 0
         while data := here.bytes_to_send() or b"":
             carried += len(data)

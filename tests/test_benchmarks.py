@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from benchmarks import __main__ as command
 from benchmarks import (
@@ -30,9 +31,10 @@ from benchmarks import (
     scenes,
     tables,
 )
-from benchmarks.hands import Pair
+from benchmarks.hands import Hand, Pair
 from benchmarks.processes import NodeProcess, Server, Stage, Unable
 from benchmarks.sides import talking
+from manifest import open_manifest
 
 ROOT = Path(__file__).parents[1]
 MODULES = (commands, measuring, tables, compare, growth, micro)
@@ -194,6 +196,51 @@ def test_a_slower_path_is_seen() -> None:
     then = {**now, "microseconds": {"get": [2.0], "gone": [1.0]}}
     text = micro.to_markdown(now, then)
     assert "| get | get(role): 100 of 10,000 | 4 | 2 |" in text
+    assert "| get | get(role): 10 of 1,000 | 4 |" in micro.to_markdown({**now, "quick": True})
+
+
+def test_hot_paths_do_what_they_are_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is timed has happened: services have gone and come, tombstones are gone, marks on."""
+    hands: list[Hand] = []
+    pairs: list[Pair] = []
+
+    def make_hand() -> Hand:
+        hands.append(Hand())
+        return hands[-1]
+
+    def make_pair(one: Hand | None = None, other: Hand | None = None) -> Pair:
+        pairs.append(Pair(one or Hand(), other or Hand()))
+        return pairs[-1]
+
+    monkeypatch.setattr(micro, "Hand", make_hand)
+    monkeypatch.setattr(micro, "Pair", make_pair)
+
+    async def run() -> None:
+        async with open_manifest() as manifest:
+            ready = {path.name: path.ready for path in micro.PATHS}
+            turn, _ = ready["turn"](100, manifest)
+            services, told = pairs[0].other.replica.view.services, pairs[0].other.events
+            assert len(services) == 10
+            turn()
+            assert pairs[0].other.events - told == 20
+            assert len(services) == 10
+            prune, count = ready["prune"](100, manifest)
+            assert hands[-1].replica.map.tombstones == count == 100
+            prune()
+            assert hands[-1].replica.map.tombstones == 0
+            relay, frames = ready["relay"](10, manifest)
+            passing = pairs[-1].ends[0]
+            before = passing.traffic.bytes_sent
+            relay()
+            # Each of ten heartbeats takes eight bytes or more of a frame.
+            assert passing.traffic.bytes_sent - before > frames * 10 * 8
+            picked = next(path for path in micro.PATHS if path.name == "pick-many")
+            picked.ready(10, manifest)
+            assert len(manifest.get("crowd")) == 100
+            picked.undo(manifest)
+            assert not manifest.services()
+
+    trio.run(run)
 
 
 def test_micro_measures_and_compares(tmp_path: Path) -> None:
