@@ -5,14 +5,15 @@
     python -m benchmarks micro           each hot path
     python -m benchmarks growth          with the number of services and nodes; makes the plot
     python -m benchmarks retention       renewals and tombstones, by how long is remembered
+    python -m benchmarks profile         calls and time of a hop and a join, by layer of the code
     python -m benchmarks wire            formats and libraries for the wire
     python -m benchmarks ranges          libraries for npm's version ranges
     python -m benchmarks simulation      how fast clusters are simulated
     python -m benchmarks docs            write the latest figures into docs/
     python -m benchmarks everything      compare, micro, growth, retention, docs
 
-Each has a --help. What `docs` writes goes to build/benchmarks first, as JSON and as Markdown; wire,
-ranges and simulation print what they find, and pages that quote it say by which command.
+Each has a --help. What `docs` writes, and profile, go to build/benchmarks as JSON and as Markdown;
+wire, ranges and simulation print what they find, and pages that quote it say by which command.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from collections.abc import Callable, Sequence
 from .commands import INTERRUPTED, is_interrupt
 
 try:
-    from . import compare, growth, micro, pages, ranges, retention, simulation, wire
+    from . import compare, growth, layers, micro, pages, ranges, retention, simulation, wire
 except ModuleNotFoundError as error:
     sys.exit(
         f"the benchmarks need {error.name}, which this Python does not have: `nox -s bench -- ...` "
@@ -36,6 +37,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "micro": micro.main,
     "growth": growth.main,
     "retention": retention.main,
+    "profile": layers.main,
     "wire": wire.main,
     "ranges": ranges.main,
     "simulation": simulation.main,
@@ -92,9 +94,10 @@ def _run_everything(arguments: Sequence[str]) -> None:
     where = [] if given.directory is None else ["--directory", given.directory]
     for command in EVERYTHING:
         # Only the comparison has options that differ from one machine to the next.
-        more = {"compare": [*given.quick, *others], "docs": []}.get(command, given.quick)
+        more = others if command == "compare" else []
+        quick = [] if command == "docs" else given.quick
         print(f"== {command}", file=sys.stderr, flush=True)
-        COMMANDS[command]([*more, *where])
+        COMMANDS[command]([*quick, *more, *where])
 
 
 if __name__ == "__main__":

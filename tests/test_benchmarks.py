@@ -23,6 +23,7 @@ from benchmarks import (
     commands,
     compare,
     growth,
+    layers,
     measuring,
     micro,
     pages,
@@ -37,7 +38,7 @@ from benchmarks.sides import talking
 from manifest import open_manifest
 
 ROOT = Path(__file__).parents[1]
-MODULES = (commands, measuring, tables, compare, growth, micro)
+MODULES = (commands, measuring, tables, compare, growth, micro, layers)
 MACHINE = {"date": "2026-11-23", "processor": "2 x some", "python": "3.11.7"}
 
 
@@ -379,6 +380,35 @@ def test_a_pair_moved_by_hand_agrees() -> None:
     assert pair.carry() == 0
 
 
+def test_every_module_belongs_to_a_layer() -> None:
+    """No part of the library is counted as something else in a profile, but for the commands."""
+    names = {
+        path.stem for path in (ROOT / "manifest").iterdir() if path.stem.strip("_") == path.stem
+    }
+    listed = " ".join(layers.LAYERS.values()).split()
+    assert len(listed) == len({*listed})
+    assert {*listed} == names - {"cli", "py"}
+
+
+def test_a_profile_adds_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each layer has its calls, the same in each run, and all of them together have all time."""
+    layers.main(["--quick", "--directory", str(tmp_path)])
+    report = json.loads((tmp_path / "profile.json").read_text("utf-8"))
+    said = capsys.readouterr().out
+    assert said == (tmp_path / "profile.md").read_text("utf-8")
+    assert "no result" in said
+    assert "| layer | a heartbeat: calls | share of time, % | a registration: calls |" in said
+    for name, measured in report["works"].items():
+        assert sum(each for (each,) in measured["shares"].values()) == pytest.approx(1)
+        assert all(measured["calls"][layer] > 0 for layer in ("crdt", "protocol", "trio")), name
+        assert measured["microseconds"][0] > 0
+    # Whoever joins has 500 services to show; who beats has none.
+    shown = {name: each["calls"]["view, records"] for name, each in report["works"].items()}
+    assert shown["heartbeat"] < shown["registration"] < shown["join"]
+    _, calls, _ = layers.measure(layers.WORKS["heartbeat"], 40)
+    assert calls == report["works"]["heartbeat"]["calls"]
+
+
 def test_pages_are_filled_from_reports(tmp_path: Path) -> None:
     """A page gets the figures that are there, keeps the others, and may ask for no unknown ones."""
     docs, reports = tmp_path / "docs", tmp_path / "reports"
@@ -519,6 +549,7 @@ def test_one_command_leads_to_all(
 @pytest.mark.parametrize("arguments, right", [
     (["simulation", "--repetitions", "0"], "--repetitions is 1 or more, got 0"),
     (["growth", "--repetitions", "0"], "--repetitions is 1 or more, got 0"),
+    (["profile", "--repetitions", "0"], "--repetitions is 1 or more, got 0"),
     (["micro", "--quick", "--repetitions", "0"], "--repetitions is 5 or more, or 1"),
 ])  # fmt: skip
 def test_no_repetition_is_a_usage_error(
