@@ -243,6 +243,7 @@ MUTANTS = (
         "        self.clock.observe(latest)\n",
         "        pass\n",
         CLUSTERS + "test_the_last_to_take_a_name_has_it",
+        "tests/test_replica.py::test_the_clock_observes_what_is_joined",
     ),
     # Leases
     _of(
@@ -308,8 +309,8 @@ MUTANTS = (
     _of(
         "relays wait for their own heartbeats",
         PROTOCOL,
-        "            if seconds < least and node in lacking and node not in pruned:\n",
-        "            if seconds < 0 and node in lacking and node not in pruned:\n",
+        "            if seconds < least and node not in pruned and",
+        "            if seconds < 0 and node not in pruned and",
         RELAYING + "test_each_link_has_a_time_of_its_own",
     ),
     _of(
