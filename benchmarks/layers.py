@@ -43,7 +43,7 @@ LAYERS = {
         "accepting admission backoff connection environment errors exchange explaining link "
         "listener network opening refusals registry secure session statistics tasks tcp tls"
     ),
-    "view, records": "events query ranges records structure subscription versions view",
+    "view, records": "events ordering query ranges records structure subscription versions view",
     "trio": "",
     "simulation": "testing",
     "other": "",
