@@ -105,6 +105,15 @@ MUTANTS = (
         CLUSTERS + "test_parts_are_cut_anywhere",
     ),
     _of(
+        "what a Hello claims taken for received",
+        PROTOCOL,
+        "                self._known = dict(message.context)\n",
+        "                self._known = dict(message.context)\n"
+        "                for node, time in message.context.items():\n"
+        "                    self._replica.map.advance(node, time)\n",
+        LINKS + "test_a_cut_at_any_byte_is_made_good",
+    ),
+    _of(
         "causal condition not checked",
         LWWMAP,
         "            if since > context.get(node, 0) and since > horizon:\n",
