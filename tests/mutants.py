@@ -65,6 +65,7 @@ class Mutant:
     killers: tuple[str, ...]
 
 
+CANCELLING = "tests/property/test_cancelling.py::"
 CRDT = "tests/property/test_crdt.py::"
 LINKS = "tests/property/test_protocol.py::"
 CLUSTERS = "tests/property/test_clusters.py::"
@@ -555,6 +556,25 @@ MUTANTS = (
         "        self._left = False\n",
         CLUSTERS + "test_the_dead_are_gone_in_time",
         CLUSTERS + "test_leaving_is_seen_at_once",
+    ),
+    _of(
+        "farewell cut short where the application is cancelled",
+        "manifest/opening.py",
+        "            with trio.CancelScope(shield=True):\n"
+        "                await manifest.aclose()\n",
+        "            with trio.CancelScope():\n                await manifest.aclose()\n",
+        CANCELLING + "test_cancelling_at_any_step_breaks_no_promise",
+    ),
+    _of(
+        "every other record is freed at the end",
+        REPLICA,
+        "        for key in list(self._own):\n"
+        "            self.free(key)\n"
+        "        self._left = True\n",
+        "        for key in list(self._own)[::2]:\n"
+        "            self.free(key)\n"
+        "        self._left = True\n",
+        CANCELLING + "test_cancelling_at_any_step_breaks_no_promise",
     ),
     _of(
         "horizon left behind what it collected",
