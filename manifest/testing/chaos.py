@@ -152,14 +152,15 @@ def some_steps(
     choose: Chooser, nodes: int, faults: Faults, pauses: Sequence[float]
 ) -> tuple[Step, ...]:
     """Return what happens next: mostly an operation, else a fault or its mending."""
-    after = choose.one_of(pauses)
     # Two of three are operations, whatever else there is.
     kinds = faults.kinds
     kind = choose.one_of(("operation",) * max(1, 2 * len(kinds)) + kinds)
+    actions: Sequence[Action]
     if kind == "operation":
-        return (Step(after, Do(choose.integer(0, nodes - 1), choose.operation())),)
-    actions = _KINDS[kind](choose, nodes, faults)
-    return tuple(Step(0.0 if number else after, each) for number, each in enumerate(actions))
+        actions = (Do(choose.integer(0, nodes - 1), choose.operation()),)
+    else:
+        actions = _KINDS[kind](choose, nodes, faults)
+    return tuple(Step(choose.one_of(pauses), action) for action in actions)
 
 
 def _partitions(choose: Chooser, nodes: int, faults: Faults) -> Sequence[Action]:
@@ -168,22 +169,37 @@ def _partitions(choose: Chooser, nodes: int, faults: Faults) -> Sequence[Action]
         case "isolate":
             return (Isolate(node),)
         case "block":
-            return (Block(node, other),)
+            return (Block(node, other, both_ways=choose.one_of((False, True))),)
         case "unblock":
-            return (Unblock(node, other),)
+            return (Unblock(node, other, both_ways=choose.one_of((False, True))),)
         case "split":
-            return (Split(tuple(range(node + 1))),)
+            return (Split(_side(choose, nodes)),)
         case "swizzle":
             return _swizzle(choose, nodes)
         case _:
             return (Heal(),)
 
 
+def _side(choose: Chooser, nodes: int) -> tuple[int, ...]:
+    """Return some of the nodes, neither none nor all of them; one that is alone."""
+    # Each bit is a node, so that any set is as likely as any other.
+    bits = choose.integer(1, max(1, 2**nodes - 2))
+    return tuple(node for node in range(nodes) if bits >> node & 1)
+
+
 def _swizzle(choose: Chooser, nodes: int) -> Sequence[Action]:
-    """Block a few ways one by one, and open them again in another order, but for the last."""
-    ways = [_pair(choose, nodes) for _ in range(choose.integer(1, nodes))]
-    order = [ways[choose.integer(0, len(ways) - 1)] for _ in ways]
+    """Block a few ways one by one, and open them all again one by one, in an order of its own."""
+    numbers = range(nodes)
+    every = [(one, other) for one in numbers for other in numbers if one != other] or [(0, 0)]
+    ways = _in_some_order(choose, every, choose.integer(1, min(nodes, 5, len(every))))
+    order = _in_some_order(choose, ways, len(ways))
     return (*(Block(*way) for way in ways), *(Unblock(*way) for way in order))
+
+
+def _in_some_order(choose: Chooser, all_of_them: Sequence[T], count: int) -> list[T]:
+    """Return so many of these, none of them twice."""
+    left = [*all_of_them]
+    return [left.pop(choose.integer(0, len(left) - 1)) for _ in range(count)]
 
 
 def _cuts(choose: Chooser, nodes: int, faults: Faults) -> Sequence[Action]:

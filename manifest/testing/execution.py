@@ -312,10 +312,12 @@ class _Execution:
         match action:
             case Do(index, operation):
                 return self._do(nodes[index], operation)
-            case Block(source, target):
-                network.block(names[source], names[target])
-            case Unblock(source, target):
+            case Block(source, target, both_ways):
+                network.partition(names[source], names[target], one_way=not both_ways)
+            case Unblock(source, target, both_ways):
                 network.unblock(names[source], names[target])
+                if both_ways:
+                    network.unblock(names[target], names[source])
             case Isolate(index):
                 network.split([names[index]])
             case Split(side):

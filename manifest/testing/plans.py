@@ -75,10 +75,11 @@ class Do(Action):
 
 @attrs.frozen
 class Block(Action):
-    """Nothing gets through from one node to another: a partition one way."""
+    """Nothing gets through from one node to another: a partition one way, or `both_ways`."""
 
     source: int = attrs.field(metadata=_NODE)
     target: int = attrs.field(metadata=_NODE)
+    both_ways: bool = False
 
 
 @attrs.frozen
@@ -87,6 +88,7 @@ class Unblock(Action):
 
     source: int = attrs.field(metadata=_NODE)
     target: int = attrs.field(metadata=_NODE)
+    both_ways: bool = False
 
 
 @attrs.frozen

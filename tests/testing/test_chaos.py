@@ -1,6 +1,8 @@
 """Plans reach every kind of fault, and those that are switched off they do not have."""
 
 import random
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -30,6 +32,7 @@ from manifest.testing import (
     SetDrift,
     Split,
     Stall,
+    Step,
     Unblock,
     plans,
 )
@@ -94,6 +97,93 @@ def test_faults_switch_on_and_off(name: str) -> None:
         assert chosen == wanted
     assert Faults.none().kinds == ()
     assert only(name).kinds == (name,)
+
+
+@cache
+def drawn_by_hypothesis() -> list[tuple[Step, ...]]:
+    """Return what Hypothesis draws in one go, for some hundred goes at partitions."""
+    drawn: list[tuple[Step, ...]] = []
+
+    @settings(max_examples=600, database=None, derandomize=True)
+    @given(plans(st.just("x"), nodes=(4, 4), max_steps=1, faults=only("partitions")))
+    def draw(plan: Plan) -> None:
+        drawn.append(plan.steps)
+
+    draw()
+    return drawn
+
+
+@cache
+def drawn_from_a_seed() -> list[tuple[Step, ...]]:
+    """Return what a long simulation takes in one go, for some hundred goes at partitions."""
+    choose = RandomChooser(random.Random(5), lambda draw: "x")
+    pauses = [0.0, 0.01, 0.2, 1.0, 3.0]
+    return [some_steps(choose, 4, only("partitions"), pauses) for _ in range(600)]
+
+
+BOTH = pytest.mark.parametrize("drawn", [drawn_by_hypothesis, drawn_from_a_seed])
+
+
+@BOTH
+def test_swizzles_open_all_that_they_blocked_in_another_order(
+    drawn: Callable[[], list[tuple[Step, ...]]],
+) -> None:
+    """One way after the other, each once, and time passes between the one and the next."""
+    swizzles = [steps for steps in drawn() if len(steps) > 1]
+    reordered: set[bool] = set()
+    for steps in swizzles:
+        actions = [step.action for step in steps]
+        blocked = [(each.source, each.target) for each in actions if isinstance(each, Block)]
+        opened = [(each.source, each.target) for each in actions if isinstance(each, Unblock)]
+        assert [type(each) for each in actions] == [Block] * len(blocked) + [Unblock] * len(opened)
+        assert sorted(opened) == sorted(blocked)
+        assert len({*blocked}) == len(blocked)
+        reordered.add(opened != blocked)
+    assert reordered == {True, False}
+    longest = max(swizzles, key=len)
+    assert len(longest) == 8
+    for place in range(8):
+        afters = {steps[place].after for steps in swizzles if place < len(steps)}
+        assert len(afters) > 1
+
+
+@BOTH
+def test_splits_part_any_nodes_from_the_others(
+    drawn: Callable[[], list[tuple[Step, ...]]],
+) -> None:
+    """On each side is somebody, and neither need be neighbours."""
+    sides = {
+        frozenset(step.action.nodes)
+        for steps in drawn()
+        for step in steps
+        if isinstance(step.action, Split)
+    }
+    assert all(0 < len(side) < 4 for side in sides)
+    assert len(sides) > 3
+
+
+def test_plans_may_split_what_are_no_neighbours() -> None:
+    """Nodes 0 and 2 from 1 and 3, from either side."""
+
+    def parts(plan: Plan) -> bool:
+        return any(step.action in (Split((0, 2)), Split((1, 3))) for step in plan.steps)
+
+    quickly = settings(database=None, max_examples=5000, phases=[Phase.generate])
+    four = plans(st.just("x"), nodes=(4, 4), max_steps=8, faults=only("partitions"))
+    assert find(four, parts, settings=quickly).nodes == 4
+    choose = RandomChooser(random.Random(5), lambda draw: "x")
+    steps = [some_steps(choose, 4, only("partitions"), [0.0])[0] for _ in range(3000)]
+    assert {(0, 2), (1, 3)} < {each.action.nodes for each in steps if type(each.action) is Split}
+
+
+@BOTH
+@pytest.mark.parametrize("kind", [Block, Unblock])
+def test_ways_are_blocked_and_opened_in_one_direction_or_both(
+    drawn: Callable[[], list[tuple[Step, ...]]], kind: type[Block | Unblock]
+) -> None:
+    """Where it is both, that is one action."""
+    actions = [step.action for steps in drawn() for step in steps]
+    assert {each.both_ways for each in actions if isinstance(each, kind)} == {True, False}
 
 
 @given(plans(st.integers(), nodes=(1, 1), max_steps=5, faults=EVERYTHING))

@@ -350,6 +350,8 @@ class Reach(Gossip):
     [
         (Block(0, 1), Unblock(0, 1), "1"),
         (Block(1, 0), Unblock(1, 0), "01"),
+        (Block(0, 1, both_ways=True), Unblock(1, 0, both_ways=True), "1"),
+        (Block(1, 0, both_ways=True), Unblock(0, 1), "1"),
         (Isolate(1), Heal(), "1"),
         (Split((0,)), Heal(), "1"),
         (Stall(0, 1), Flow(0, 1), "1"),
