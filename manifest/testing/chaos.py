@@ -209,7 +209,9 @@ def _cuts(choose: Chooser, nodes: int, faults: Faults) -> Sequence[Action]:
 
 def _stalls(choose: Chooser, nodes: int, faults: Faults) -> Sequence[Action]:
     node, other = _pair(choose, nodes)
-    return (choose.one_of((Flow(node, other), Stall(node, other), Hear(node), Deafen(node))),)
+    one_way = choose.one_of((False, True))
+    flow, stall = Flow(node, other, one_way=one_way), Stall(node, other, one_way=one_way)
+    return (choose.one_of((flow, stall, Hear(node), Deafen(node))),)
 
 
 def _crashes(choose: Chooser, nodes: int, faults: Faults) -> Sequence[Action]:

@@ -326,10 +326,10 @@ class _Execution:
                 network.heal()
             case Cut(one, other, after):
                 network.cut(names[one], names[other], after=after)
-            case Stall(one, other):
-                network.stall(names[one], names[other])
-            case Flow(one, other):
-                network.flow(names[one], names[other])
+            case Stall(one, other, one_way):
+                network.stall(names[one], names[other], one_way=one_way)
+            case Flow(one, other, one_way):
+                network.flow(names[one], names[other], one_way=one_way)
             case Deafen(index):
                 nodes[index].host.deaf = True
             case Hear(index):

@@ -153,15 +153,18 @@ class SimulatedNetwork:
             else:
                 end.reset()
 
-    def stall(self, one: str, other: str) -> None:
-        """Have all streams between two hosts carry nothing; new ones do."""
-        for pipe in self._pipes(one, other):
+    def stall(self, one: str, other: str, *, one_way: bool = False) -> None:
+        """Have all streams between two hosts carry nothing, but back where `one_way`; new ones do."""
+        for pipe in self._pipes(one, other, one_way=one_way):
             if pipe.stalled is None:
                 pipe.stalled = []
 
-    def flow(self, one: str, other: str) -> None:
-        """Have all streams between two hosts carry again, first what was sent meanwhile."""
-        for pipe in self._pipes(one, other):
+    def flow(self, one: str, other: str, *, one_way: bool = False) -> None:
+        """Have all streams between two hosts carry again, first what was sent meanwhile.
+
+        Only from the one to the other, where `one_way`.
+        """
+        for pipe in self._pipes(one, other, one_way=one_way):
             held, pipe.stalled = pipe.stalled or [], None
             for go_on in held:
                 go_on()
@@ -169,10 +172,15 @@ class SimulatedNetwork:
     def _between(self, one: str, other: str) -> list[StreamEnd]:
         return [end for end in self.ends if {end.host.name, end.other.name} == {one, other}]
 
-    def _pipes(self, one: str, other: str) -> list[Pipe]:
+    def _pipes(self, one: str, other: str, *, one_way: bool) -> list[Pipe]:
         # Both of each end: what the other end sent before it closed is still to arrive.
-        ends = self._between(one, other)
-        return [*{pipe: None for end in ends for pipe in (end.outbound, end.inbound)}]
+        pipes: dict[Pipe, None] = {}
+        for end in self._between(one, other):
+            if not one_way or end.host.name == one:
+                pipes[end.outbound] = None
+            if not one_way or end.host.name == other:
+                pipes[end.inbound] = None
+        return [*pipes]
 
     async def wait_reachable(self, one: str, other: str) -> None:
         """Wait until packets go both ways between two hosts, as a connection needs."""

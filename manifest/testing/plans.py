@@ -121,18 +121,26 @@ class Cut(Action):
 
 @attrs.frozen
 class Stall(Action):
-    """The streams between two nodes carry nothing any more; new ones do."""
+    """The streams between two nodes carry nothing any more; new ones do.
+
+    Where it is `one_way`, they carry nothing from one to the other, and still carry back.
+    """
 
     one: int = attrs.field(metadata=_NODE)
     other: int = attrs.field(metadata=_NODE)
+    one_way: bool = False
 
 
 @attrs.frozen
 class Flow(Action):
-    """The streams between two nodes carry again, first what was sent meanwhile."""
+    """The streams between two nodes carry again, first what was sent meanwhile.
+
+    Where it is `one_way`, they carry again from one to the other.
+    """
 
     one: int = attrs.field(metadata=_NODE)
     other: int = attrs.field(metadata=_NODE)
+    one_way: bool = False
 
 
 @attrs.frozen

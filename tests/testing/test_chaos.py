@@ -81,6 +81,8 @@ def test_plans_reach_every_kind_of_action() -> None:
     actions = [step.action for plan in drawn for step in plan.steps]
     assert {each.silently for each in actions if isinstance(each, Crash)} == {True, False}
     assert {0, 1} < {each.after for each in actions if isinstance(each, Cut)}
+    for kind in (Stall, Flow):
+        assert {each.one_way for each in actions if isinstance(each, kind)} == {True, False}
     assert any(plan.offsets for plan in drawn)
 
 

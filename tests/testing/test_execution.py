@@ -355,6 +355,8 @@ class Reach(Gossip):
         (Isolate(1), Heal(), "1"),
         (Split((0,)), Heal(), "1"),
         (Stall(0, 1), Flow(0, 1), "1"),
+        (Stall(0, 1, one_way=True), Flow(0, 1, one_way=True), "1"),
+        (Stall(1, 0, one_way=True), Flow(1, 0, one_way=True), "01"),
         (Deafen(1), Hear(1), "1"),
         (Deafen(0), Hear(0), "01"),
         (Stall(0, 1), Calm(), "1"),

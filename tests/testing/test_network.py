@@ -289,6 +289,26 @@ async def test_a_stalled_stream_carries_nothing_and_new_ones_do(autojump_clock: 
     assert await near.receive_some() == b"2"
 
 
+async def test_a_stream_may_stall_in_one_direction(autojump_clock: MockClock) -> None:
+    """It carries back meanwhile; and what stalled both ways may flow again in one direction."""
+    network = SimulatedNetwork()
+    near, far = await joined(network)
+    network.stall("a", "b", one_way=True)
+    await near.send_all(b"1")
+    await far.send_all(b"2")
+    assert await near.receive_some() == b"2"
+    await nothing(far)
+    network.flow("b", "a", one_way=True)
+    await nothing(far)
+    network.stall("b", "a")
+    await far.send_all(b"3")
+    network.flow("a", "b", one_way=True)
+    assert await far.receive_some() == b"1"
+    await nothing(near)
+    network.heal()
+    assert await near.receive_some() == b"3"
+
+
 async def test_a_stalled_stream_flows_though_its_writer_closed_it() -> None:
     """What it sent is still to arrive, and so is the end of file; healing does that too."""
     network = SimulatedNetwork()
