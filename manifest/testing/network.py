@@ -154,7 +154,7 @@ class SimulatedNetwork:
                 end.reset()
 
     def stall(self, one: str, other: str, *, one_way: bool = False) -> None:
-        """Have all streams between two hosts carry nothing, but back where `one_way`; new ones do."""
+        """Have all streams between two hosts carry nothing, or only back; new ones do carry."""
         for pipe in self._pipes(one, other, one_way=one_way):
             if pipe.stalled is None:
                 pipe.stalled = []
@@ -195,6 +195,10 @@ class SimulatedNetwork:
         self._opened = trio.Event()
 
     # For the streams
+
+    def note(self, what: str) -> None:
+        """Add to the trace what happened just now."""
+        self.trace.note(trio.current_time(), what)
 
     def carry(self, end: StreamEnd, data: bytes) -> None:
         """Take bytes from one end of a stream to the other."""
@@ -270,7 +274,9 @@ class SimulatedListener(trio.abc.Listener[Stream]):
             await self.waiting.park()
         if self.closed:
             raise trio.ClosedResourceError("this listener was closed")
-        return self.queue.pop(0)
+        end = self.queue.pop(0)
+        end.note("accepted")
+        return end
 
     def close(self) -> None:
         """Accept nothing more; what was dialled and not accepted is reset."""
@@ -346,6 +352,7 @@ class Host:
         wildcard = "::" if ":" in host else "0.0.0.0"
         listener = there.listeners.get((host, port)) or there.listeners.get((wildcard, port))
         if listener is None or there.unplugged or self.unplugged:
+            self.network.note(f"{self.name} -> {name}: refused at port {port}")
             raise OSError(errno.ECONNREFUSED, "Connection refused")
         mine = Address(host if here else self.name, next(self._ports))
         capacity = self.network.conditions.capacity
@@ -354,6 +361,7 @@ class Host:
         far = StreamEnd(self.network, there, self, mine, inbound=out, outbound=back)
         near.twin, far.twin = far, near
         self.network.ends |= {near: None, far: None}
+        near.note("connected")
         listener.queue.append(far)
         listener.waiting.unpark_all()
         return near

@@ -95,6 +95,11 @@ class StreamEnd(trio.abc.HalfCloseableStream):
     def __repr__(self) -> str:
         return f"<stream from {self.host.name} to {self.other.name}>"
 
+    def note(self, what: str) -> None:
+        """Add to the trace what happened to this end just now, with the ports of both."""
+        here, there = self.twin.remote.port, self.remote.port
+        self.network.note(f"{self.host.name} {here} -> {self.other.name} {there}: {what}")
+
     def _check(self) -> None:
         if self.closed:
             raise trio.ClosedResourceError("this end was closed")
@@ -160,6 +165,7 @@ class StreamEnd(trio.abc.HalfCloseableStream):
             self.network.carry(self, part)
         if rest or self.cut_after == 0:
             self.network.post(self.host, self.other, self.outbound, self.outbound.break_off)
+            self.note("cut")
             self.inbound.reset()
 
     def take_in(self, data: bytes) -> None:
@@ -192,6 +198,7 @@ class StreamEnd(trio.abc.HalfCloseableStream):
             self._check_whole()
             if not self.finished:
                 self.finished = True
+                self.note("end of file")
                 self.tell(self.outbound.end)
         finally:
             self._sending = False
@@ -233,6 +240,7 @@ class StreamEnd(trio.abc.HalfCloseableStream):
         if self.closed:
             return
         self.closed = True
+        self.note("closed")
         self.network.ends.pop(self, None)
         self.inbound.wake()
         self.outbound.wake()
@@ -241,12 +249,14 @@ class StreamEnd(trio.abc.HalfCloseableStream):
 
     def reset(self) -> None:
         """Break both directions, for both ends."""
+        self.note("reset")
         self.inbound.reset()
         self.outbound.reset()
 
     def lose(self, *, silently: bool) -> None:
         """Be what is left of a stream whose process was killed; `silently`, nobody is told."""
         self.lost = True
+        self.note("lost")
         self.network.ends.pop(self, None)
         self.inbound.wake()
         self.outbound.wake()

@@ -1,8 +1,8 @@
 """What happened in a simulation, as one SHA-256: equal digests mean equal runs.
 
-Every wire byte, every virtual time and every event goes into it, in the order in which it happened.
-So two runs from one seed are compared by 64 characters; and where they differ, by their records, to
-name the first event that is not the same.
+Every wire byte, every virtual time, what becomes of each stream, and every other event goes into
+it, in the order in which it happened. So two runs from one seed are compared by 64 characters; and
+where they differ, by their records, to name the first event that is not the same.
 """
 
 from __future__ import annotations

@@ -383,5 +383,39 @@ async def test_what_is_transmitted_is_counted_and_traced() -> None:
     await near.send_all(b"de")
     await far.send_all(b"f")
     assert network.transmitted == {("a", "b"): 5, ("b", "a"): 1}
-    assert [event.data for event in trace.record] == [b"abc", b"de", b"f"]
-    assert trace.record[0].what == "a -> b"
+    sent = [event for event in trace.record if event.data]
+    assert [event.data for event in sent] == [b"abc", b"de", b"f"]
+    assert sent[0].what == "a -> b"
+
+
+async def test_what_becomes_of_streams_is_traced() -> None:
+    """Who connects, is refused or accepted, ends, closes or loses which stream."""
+    trace = Trace()
+    network = SimulatedNetwork(trace=trace)
+    a, b = network.host("a"), network.host("b")
+    with pytest.raises(OSError, match="refused"):
+        await a.dial("b", 80)
+    near, far = await joined(network)
+    for end in (near, far):
+        await end.send_eof()
+        await end.send_eof()
+        await end.aclose()
+        await end.aclose()
+    other = await a.dial("b", near.remote.port)
+    network.cut("a", "b", after=1)
+    await other.send_all(b"xy")
+    b.crash()
+    assert [event.what for event in trace.record] == [
+        "a -> b: refused at port 80",
+        "a 49152 -> b 49152: connected",
+        "b 49152 -> a 49152: accepted",
+        "a 49152 -> b 49152: end of file",
+        "a 49152 -> b 49152: closed",
+        "b 49152 -> a 49152: end of file",
+        "b 49152 -> a 49152: closed",
+        "a 49153 -> b 49152: connected",
+        "a -> b",
+        "a 49153 -> b 49152: cut",
+        "b 49152 -> a 49153: lost",
+        "a 49153 -> b 49152: reset",
+    ]
