@@ -8,7 +8,6 @@ than about the failure.
 
 from __future__ import annotations
 
-import ast
 import inspect
 import random
 from collections.abc import Awaitable, Callable, Iterable
@@ -20,6 +19,7 @@ import trio
 from .application import Application, Cluster, Node
 from .arguments import check_count, check_number
 from .network import SimulatedNetwork
+from .pasting import Pasted
 from .pausing import enter
 from .plans import (
     Action,
@@ -46,6 +46,7 @@ from .plans import (
     Unblock,
     dials,
 )
+from .plans import __all__ as planned
 from .scheduling import Schedule, run_scheduled
 from .trace import Trace, first_difference
 
@@ -53,6 +54,8 @@ __all__ = ["NotDeterministic", "Report", "run_plan"]
 
 WITHIN = 60.0
 MAX_STEPS = 100_000
+DID_NOT_FAIL = "and the second run did not fail"
+"""What a trace ends with that should have ended with a failure."""
 _LOOK = 0.05
 """Virtual seconds between two looks whether the application has converged."""
 
@@ -116,15 +119,10 @@ def run_plan(
         except Exception:  # noqa: BLE001 - compared by its trace, and the first is raised
             pass
         else:
-            again.note(0.0, "and the second run did not fail")
+            again.note(0.0, DID_NOT_FAIL)
         if again.digest != trace.digest:
             one, other = first_difference(trace.record, again.record) or (None, None)
-            raise NotDeterministic(
-                "your application is not deterministic: one plan made two runs, which part at\n"
-                f"  {one or 'the end of the first run'}\n  {other or 'the end of the second run'}\n"
-                "look for the clock, randomness, ids, threads or the order of a set between there "
-                "and what came before"
-            ) from failure
+            raise not_deterministic("plan", one, other) from failure
         limits = "".join(
             f", {name}={value!r}"
             for name, value, default in (
@@ -135,6 +133,16 @@ def run_plan(
         )
         failure.add_note(_regression_test(application, plan, limits, trace))
         raise
+
+
+def not_deterministic(cause: str, one: object | None, other: object | None) -> NotDeterministic:
+    """Return what says that one cause made two runs, by the events at which they part."""
+    return NotDeterministic(
+        f"your application is not deterministic: one {cause} made two runs, which part at\n"
+        f"  {one or 'the end of the first run'}\n  {other or 'the end of the second run'}\n"
+        "look for the clock, randomness, ids, threads or the order of a set between there and what "
+        "came before"
+    )
 
 
 def check_makes_applications(application: object) -> None:
@@ -172,30 +180,41 @@ def execute(
     return run_scheduled(run, seed=plan.seed, max_steps=max_steps)
 
 
+def paste_imports(
+    application: Callable[[], Application[Any]], values: Iterable[object]
+) -> tuple[Pasted, str, str]:
+    """Return the imports for an application and these values; its name; and a line that makes it.
+
+    The line is empty unless the application has no name, as a lambda or a partial.
+    """
+    pasted = Pasted(frozenset({*planned, "Conditions", "Faults"}))
+    name = pasted.name(application)
+    for value in values:
+        pasted.value(value, application)
+    if name is not None:
+        return pasted, name, ""
+    # What it says is not known here.
+    return pasted, "application", f"application = ...  # {' '.join(repr(application).split())}\n"
+
+
 def _regression_test(
     application: Callable[[], Application[Any]], plan: Plan, limits: str, trace: Trace
 ) -> str:
-    name = getattr(application, "__qualname__", "").rpartition("<locals>.")[2]
-    made = ""
-    if not all(part.isidentifier() for part in name.split(".")):
-        # Say a lambda or a partial: what it says is not known here.
-        name, made = (
-            "application",
-            f"    application = ...  # {' '.join(repr(application).split())}\n",
-        )
-    test = (
-        "from manifest.testing import *\n\n"
+    operations = [step.action.operation for step in plan.steps if isinstance(step.action, Do)]
+    pasted, name, made = paste_imports(application, operations)
+    told = f"The run that failed, as a regression test (seed {plan.seed}, trace {trace.digest})"
+    if pasted.opaque:
+        told += ", but for the operations, whose repr is no Python that makes them"
+    return (
+        f"{told}:\n\n"
+        "from manifest.testing import *\n"
+        f"{pasted.head}\n"
         "def test_what_failed_once() -> None:\n"
+        f"    # Its trace was {trace.digest}\n"
         f"    plan = {plan!r}\n"
-        f"{made}"
+        f"{made and '    ' + made}"
         f"    run_plan({name}, plan{limits})\n"
     )
-    told = f"The run that failed, as a regression test (seed {plan.seed}, trace {trace.digest})"
-    try:
-        ast.parse(test)
-    except SyntaxError:
-        told += ", but for the operations, whose repr is no Python that makes them"
-    return f"{told}:\n\n{test}"
 
 
 class _Execution:

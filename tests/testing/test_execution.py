@@ -415,7 +415,9 @@ def test_a_planted_bug_is_found_and_shrunk() -> None:
     note = next(note for note in raised.value.__notes__ if "as a regression test" in note)
     code = note[note.index("from manifest.testing") :]
     assert 3 <= code.count("Step(") <= 6
-    names: dict[str, Any] = {"Bug": Bug}
+    digest = note[note.index(", trace ") + 8 :][:64]
+    assert f"    # Its trace was {digest}\n" in code
+    names: dict[str, Any] = {}
     exec(code, names)
     with pytest.raises(AssertionError, match="the planted bug") as again:
         names["test_what_failed_once"]()
