@@ -6,7 +6,7 @@
 Every seed is another cluster: other nodes, topology, network, operations and faults, all of them,
 the registry's default heartbeat, and a retention that is short enough to be passed many times. What
 must hold is what holds in tests/property. Seeds that fail are written to soak-failures.txt, with
-what was wrong, and the exit status is 1.
+what was wrong and the call that repeats it, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             except Exception as failure:  # noqa: BLE001 - written down, and the next seed is run
                 failed.append(seed)
                 with FAILURES.open("a", encoding="utf-8") as file:
-                    file.write(f"seed {seed}: {failure!r:.2000}\n")
+                    notes = "".join(f"{note}\n" for note in getattr(failure, "__notes__", ()))
+                    file.write(f"seed {seed}: {failure!r:.2000}\n{notes}")
             passed = time.monotonic() - began
             say(
                 f"\r{done} seeds, {virtual:,.0f} virtual s in {passed:,.0f} s "
