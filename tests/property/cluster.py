@@ -27,6 +27,7 @@ from manifest import (
     Updated,
     open_manifest,
 )
+from manifest.codec import JSON
 from manifest.crdt import Entry, Stamp, from_milliseconds
 from manifest.records import Record, is_persistent, key_of, owner_of
 from manifest.testing import Application, Cluster, Node
@@ -56,7 +57,7 @@ class Operation:
     which: int = 0
 
 
-KINDS = ("register", "free", "take", "drop", "keep", "unkeep", "steal")
+KINDS = ("register", "update", "free", "again", "take", "drop", "keep", "unkeep", "steal")
 OPERATIONS: st.SearchStrategy[Operation] = st.builds(
     Operation, st.sampled_from(KINDS), st.integers(0, 2)
 )
@@ -80,6 +81,10 @@ class Ledger:
     complaints: list[str] = attrs.field(factory=list)
     latest: dict[str, int] = attrs.field(factory=dict)
     """The time of each node's last write."""
+    made: dict[tuple[str, JSON], Stamp] = attrs.field(factory=dict)
+    """When an application registered what, by id and number. A renewal is no such write."""
+    tombstones: dict[str, list[Stamp]] = attrs.field(factory=dict)
+    """When each key was freed."""
 
     def enter(self, node: str, entry: Entry[str, Record]) -> None:
         """Take note that an entry now stands in a node's map."""
@@ -96,8 +101,10 @@ class Ledger:
         if entry.stamp.time < self.latest.get(node, 0):
             self.complaints.append(f"the stamps of {node} go back: {entry}")
         self.latest[node] = entry.stamp.time
-        wanted = (node, entry.key) in self.asked or node in self.leaving
-        if entry.is_tombstone and not wanted:
+        if not entry.is_tombstone:
+            return
+        self.tombstones.setdefault(entry.key, []).append(entry.stamp)
+        if (node, entry.key) not in self.asked and node not in self.leaving:
             self.complaints.append(f"{node} wrote a tombstone that nobody asked for: {entry}")
 
     def honest(self, manifest: Manifest) -> Iterator[str]:
@@ -118,14 +125,20 @@ class Member:
     """One manifest in a cluster, and what is known about it from outside."""
 
     manifest: Manifest
+    node: Node[Any]
+    ledger: Ledger
     held: dict[str, Service] = attrs.field(factory=dict)
-    """What it registered under ids of its own and has not freed."""
+    """What it registered last under each id of its own that it has not freed."""
+    given_up: dict[str, None] = attrs.field(factory=dict)
+    """The ids of its own that it has freed, and may register again."""
     shared: dict[str, dict[str, Any]] = attrs.field(factory=dict)
     """The data that it last registered under each shared id, until it freed that itself."""
     context: dict[str, int] = attrs.field(factory=dict)
     horizon: int = 0
     seen: dict[str, Service] = attrs.field(factory=dict)
     """A view that is kept from a snapshot and events."""
+    buried: dict[str, Stamp] = attrs.field(factory=dict)
+    """Ids that it has seen freed, and when they were: what is shown of them next is later."""
     complaints: list[str] = attrs.field(factory=list)
     expired: list[Service] = attrs.field(factory=list)
     """What it has seen expire, in order."""
@@ -136,10 +149,12 @@ class Member:
             self.seen = dict(events.snapshot)
             task_status.started()
             async for event in events:
+                self.node.note(f"{event}")
                 match event:
                     case Registered(service):
                         if service.id in self.seen:
                             self.complaints.append(f"Registered twice in a row: {service}")
+                        self._hold_to_its_grave(service)
                         self.seen[service.id] = service
                     case Updated(service, before):
                         if self.seen.get(service.id) != before:
@@ -148,10 +163,13 @@ class Member:
                     case Freed(service, reason):
                         if self.seen.pop(service.id, None) != service:
                             self.complaints.append(f"Freed, but it was not there: {service}")
-                        if service.id in self.held:
+                        held = self.held.get(service.id)
+                        if held is not None and held.data == service.data:
                             self.complaints.append(f"Freed, though its owner holds it: {service}")
                         if reason is FreeReason.EXPIRED:
                             self.expired.append(service)
+                        if reason is FreeReason.FREED:
+                            self._bury(service, caught_up=not len(events))
                     case _:
                         pass
                 if not len(events) and self.seen != self.manifest.services():
@@ -159,6 +177,32 @@ class Member:
                         f"snapshot and events make {self.seen}, services() are "
                         f"{self.manifest.services()}"
                     )
+
+    def _bury(self, service: Service, *, caught_up: bool) -> None:
+        """Take note of when something was freed that was seen to be."""
+        key = key_of(service.id, persistent=service.persistent)
+        later = [
+            each for each in self.ledger.tombstones.get(key, ()) if each > service._entry.stamp
+        ]
+        if not later:
+            self.complaints.append(f"Freed, which nobody did: {service}")
+            return
+        # It was the first of these at the earliest; and where no event waits, the one that is held.
+        held = self.manifest._hub.replica.map.entry(key)
+        exact = caught_up and held is not None and held.is_tombstone
+        self.buried[service.id] = held.stamp if held is not None and exact else min(later)
+
+    def _hold_to_its_grave(self, service: Service) -> None:
+        """Complain of what was seen freed, and was not registered anew since by its owner.
+
+        Shared names are left out: they pass from one owner to another, and back.
+        """
+        freed = self.buried.pop(service.id, None)
+        if freed is None or not (service.persistent or owner_of(service.id)):
+            return
+        made = self.ledger.made.get((service.id, service.data["number"]))
+        if made is None or made <= freed:
+            self.complaints.append(f"{service} was seen freed and came back")
 
 
 class RegistryCluster(Application[Member]):
@@ -191,7 +235,7 @@ class RegistryCluster(Application[Member]):
             open_manifest(environment=node.environment(), name=name, **self.options) as manifest,
             trio.open_nursery() as nursery,
         ):
-            member = Member(manifest)
+            member = Member(manifest, node, self.ledger)
             self._observe(manifest)
             await nursery.start(member.follow)
             await manifest.listen(3100)
@@ -228,19 +272,8 @@ class RegistryCluster(Application[Member]):
         self.numbers += 1
         data = {"number": self.numbers}
         match operation.kind:
-            case "register":
-                service = manifest.register(f"web@1.{which}.0", data, port=80 + which)
-                member.held[service.id] = service
-            case "crowd":
-                for number in range(12):
-                    filler = "x" * (number * (7 + which) % 120)
-                    service = manifest.register("web@1.0.0", {**data, "filler": filler})
-                    member.held[service.id] = service
-            case "free" if member.held:
-                id = [*member.held][which % len(member.held)]
-                del member.held[id]
-                self._free(manifest, id)
-                self.freed[id] = None
+            case "register" | "update" | "crowd" | "free" | "again":
+                self._write_own(member, operation, data)
             case "take":
                 member.shared[f"shared-{which}"] = data
                 manifest.register("db@2.0.0", data, id=f"shared-{which}")
@@ -254,13 +287,45 @@ class RegistryCluster(Application[Member]):
                         self._free(manifest, f"shared-{which}")
                         self.takers.pop(f"shared-{which}", None)
             case "keep":
-                manifest.register("disk", data, id=f"kept-{which}", persistent=True)
+                kept = manifest.register("disk", data, id=f"kept-{which}", persistent=True)
+                self.ledger.made[kept.id, self.numbers] = kept._entry.stamp
             case "unkeep":
                 self._free(manifest, f"kept-{which}")
             case "steal":
                 self._steal(manifest, which)
             case _:
                 pass
+
+    def _write_own(self, member: Member, operation: Operation, data: dict[str, Any]) -> None:
+        """Register, change or free what is a manifest's own."""
+        manifest, which = member.manifest, operation.which
+        match operation.kind:
+            case "register":
+                self._register(member, f"web@1.{which}.0", data, port=80 + which)
+            case "update" if member.held:
+                id = [*member.held][which % len(member.held)]
+                self._register(member, f"web@2.{which}.0", data, port=80 + which, id=id)
+            case "crowd":
+                for number in range(12):
+                    filler = "x" * (number * (7 + which) % 120)
+                    self._register(member, "web@1.0.0", {**data, "filler": filler})
+            case "free" if member.held:
+                id = [*member.held][which % len(member.held)]
+                del member.held[id]
+                self._free(manifest, id)
+                self.freed[id] = member.given_up[id] = None
+            case "again" if member.given_up:
+                id = [*member.given_up][which % len(member.given_up)]
+                del member.given_up[id], self.freed[id]
+                self._register(member, f"web@3.{which}.0", data, id=id)
+            case _:
+                pass
+
+    def _register(self, member: Member, role: str, data: dict[str, Any], **options: Any) -> None:
+        """Register something under an id of the manifest's own."""
+        service = member.manifest.register(role, data, **options)
+        member.held[service.id] = service
+        self.ledger.made[service.id, self.numbers] = service._entry.stamp
 
     def _free(self, manifest: Manifest, id: str) -> None:
         for persistent in (False, True):

@@ -488,7 +488,9 @@ class Thrifty(RegistryCluster):
 
 
 # Where two write one key at once, one of the two entries comes in vain.
-UNSHARED = OPERATIONS.filter(lambda operation: operation.kind in ("register", "free", "steal"))
+UNSHARED = OPERATIONS.filter(
+    lambda operation: operation.kind in ("register", "update", "free", "again", "steal")
+)
 
 
 @given(
