@@ -2,11 +2,15 @@
 
     python -m tests.soak --minutes 10
     python -m tests.soak --seeds 41:42          the one run that failed
+    python -m tests.soak --healing 40           how soon 20 nodes agree once all is mended
 
 Every seed is another cluster: other nodes, topology, network, operations and faults, all of them,
 the registry's default heartbeat, and a retention that is short enough to be passed many times. What
 must hold is what holds in tests/property. Seeds that fail are written to soak-failures.txt, with
 what was wrong and the call that repeats it, and the exit status is 1.
+
+Healing is measured on 20 nodes in a ring, in a mesh, and dialling three each. The greatest time is
+printed beside the bound; where it is exceeded the exit status is 1.
 """
 
 from __future__ import annotations
@@ -18,15 +22,17 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from manifest.testing import ROUGH, TOPOLOGIES, Conditions, Faults, Report, simulate
-from tests.commands import INTERRUPTED, amount, command_line, interrupts, seeds
-from tests.property.cluster import RegistryCluster, some_operation
+from manifest.testing import ROUGH, TOPOLOGIES, Conditions, Faults, Report, run_plan, simulate
+from tests.commands import INTERRUPTED, amount, command_line, count, interrupts, seeds
+from tests.property.cluster import HEALED_WITHIN, RegistryCluster, healing, some_operation
 
-__all__ = ["run_seed"]
+__all__ = ["heal_seed", "run_seed"]
 
 SECONDS = 2_000.0
 """Virtual seconds of one seed."""
 FAILURES = Path("soak-failures.txt")
+HEALING = ("ring", "mesh", "dial 3")
+"""The topologies in which healing is measured."""
 PAUSES = (0.0, 0.1, 1.0, 5.0, 20.0, 60.0, 150.0)
 """Virtual seconds between steps: the last one is longer than the retention."""
 
@@ -57,6 +63,11 @@ def run_seed(seed: int) -> Report:
     )
 
 
+def heal_seed(seed: int, topology: str) -> float:
+    """Return in how many virtual seconds 20 nodes agree after a split has healed."""
+    return run_plan(RegistryCluster, healing(seed, topology)).converged
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run seeds until the time is over, one at least; return 1 where one failed."""
     parser = command_line("tests.soak", __doc__)
@@ -70,8 +81,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="A:B",
         help="first and one past the last seed; default: %(default)s",
     )
+    parser.add_argument(
+        "--healing",
+        type=count,
+        metavar="N",
+        help="measure how soon 20 nodes agree after a split, with N seeds, and nothing else",
+    )
     given = parser.parse_args(arguments)
     logging.disable()
+    if given.healing:
+        return _heal(given.healing)
     ends = time.monotonic() + 60 * given.minutes
     failed: list[int] = []
     virtual, began = 0.0, time.monotonic()
@@ -98,6 +117,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say("interrupted\n")
         return INTERRUPTED
     return 1 if failed else 0
+
+
+def _heal(number: int) -> int:
+    """Measure healing with so many seeds for each topology; return 1 where it takes too long."""
+    times: dict[tuple[str, int], float] = {}
+    failed: list[tuple[str, int]] = []
+    with interrupts() as interrupted:
+        for seed in range(number):
+            for topology in HEALING:
+                if interrupted():
+                    break
+                try:
+                    times[topology, seed] = heal_seed(seed, topology)
+                except Exception as failure:  # noqa: BLE001 - written down, and the next is run
+                    failed.append((topology, seed))
+                    with FAILURES.open("a", encoding="utf-8") as file:
+                        file.write(f"healing, {topology}, seed {seed}: {failure!r:.2000}\n")
+                say(f"\r{len(times)} runs, failed: {failed or 'none'}")
+    say("\n")
+    for topology in HEALING:
+        found = [time for (each, _), time in times.items() if each == topology]
+        if found:
+            say(f"{topology}: {max(found):.2f} s at the most in {len(found)} seeds\n")
+    late = {run: round(time, 2) for run, time in times.items() if time > HEALED_WITHIN}
+    say(f"the bound is {HEALED_WITHIN:g} s; exceeded: {late or 'never'}\n")
+    if interrupted():
+        say("interrupted\n")
+        return INTERRUPTED
+    return 1 if failed or late else 0
 
 
 def say(text: str) -> None:

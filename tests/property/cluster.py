@@ -30,9 +30,10 @@ from manifest import (
 from manifest.codec import JSON
 from manifest.crdt import Entry, Stamp, from_milliseconds
 from manifest.records import Record, is_persistent, key_of, owner_of
-from manifest.testing import Application, Cluster, Node
+from manifest.testing import Application, Cluster, Crash, Do, Node, Plan, Restart, Split, Step
 
 __all__ = [
+    "HEALED_WITHIN",
     "HEARTBEAT",
     "LEASE",
     "OPERATIONS",
@@ -41,12 +42,17 @@ __all__ = [
     "Member",
     "Operation",
     "RegistryCluster",
+    "healing",
     "some_operation",
 ]
 
 HEARTBEAT, LIFETIME, RETENTION = 1.0, 2.0, 20.0
 """In virtual seconds: short, so that everything that takes time happens within a short plan."""
 LEASE = HEARTBEAT + LIFETIME
+REDIAL = 1.0
+"""The longest that a link waits before it dials again."""
+HEALED_WITHIN = max(HEARTBEAT, REDIAL) + 0.1
+"""In how many seconds all agree once nothing is in the way."""
 
 
 @attrs.frozen
@@ -66,6 +72,21 @@ OPERATIONS: st.SearchStrategy[Operation] = st.builds(
 def some_operation(draw: random.Random) -> Operation:
     """Return one operation, for simulations that go on for long."""
     return Operation(draw.choice(KINDS), draw.randint(0, 2))
+
+
+def healing(seed: int, topology: str) -> Plan:
+    """Return a plan by which 20 nodes are split for long, write on both sides, and heal."""
+    half = tuple(range(10))
+    steps = [
+        Step(3.0, Split(half)),
+        *(Step(0.1, Do(node, Operation("register"))) for node in range(20)),
+        *(Step(0.1, Do(node, Operation("take"))) for node in range(0, 20, 3)),
+        Step(12.0, Crash(3)),
+        Step(1.0, Do(4, Operation("free"))),
+        Step(1.0, Restart(3)),
+        Step(2.0, Do(5, Operation("look"))),
+    ]
+    return Plan(20, steps, seed, topology)
 
 
 @attrs.define
@@ -297,12 +318,20 @@ class RegistryCluster(Application[Member]):
                 pass
 
     def _write_own(self, member: Member, operation: Operation, data: dict[str, Any]) -> None:
-        """Register, change or free what is a manifest's own."""
-        manifest, which = member.manifest, operation.which
-        match operation.kind:
+        """Register, change or free what is a manifest's own.
+
+        Where nothing is there to be registered again, something is freed for the next time, and
+        registered where nothing is held: few plans would come to it otherwise.
+        """
+        manifest, which, kind = member.manifest, operation.which, operation.kind
+        if kind == "again" and not member.given_up:
+            kind = "free" if member.held else "register"
+        if kind == "update" and not member.held:
+            kind = "register"
+        match kind:
             case "register":
                 self._register(member, f"web@1.{which}.0", data, port=80 + which)
-            case "update" if member.held:
+            case "update":
                 id = [*member.held][which % len(member.held)]
                 self._register(member, f"web@2.{which}.0", data, port=80 + which, id=id)
             case "crowd":
@@ -314,7 +343,7 @@ class RegistryCluster(Application[Member]):
                 del member.held[id]
                 self._free(manifest, id)
                 self.freed[id] = member.given_up[id] = None
-            case "again" if member.given_up:
+            case "again":
                 id = [*member.given_up][which % len(member.given_up)]
                 del member.given_up[id], self.freed[id]
                 self._register(member, f"web@3.{which}.0", data, id=id)

@@ -34,7 +34,6 @@ from manifest.testing import (
     Plan,
     Restart,
     Resume,
-    Split,
     Stall,
     Step,
     plans,
@@ -42,6 +41,7 @@ from manifest.testing import (
 )
 
 from .cluster import (
+    HEALED_WITHIN,
     HEARTBEAT,
     LEASE,
     LIFETIME,
@@ -50,6 +50,7 @@ from .cluster import (
     Member,
     Operation,
     RegistryCluster,
+    healing,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -629,18 +630,8 @@ def test_no_entry_goes_back(plan: Plan) -> None:
 @times(2)
 def test_twenty_nodes_agree_soon_after_healing(seed: int, topology: str) -> None:
     """From healing to agreement no more passes than a heartbeat, or the longest redial."""
-    half = tuple(range(10))
-    steps = [
-        Step(3.0, Split(half)),
-        *(Step(0.1, Do(node, Operation("register"))) for node in range(20)),
-        *(Step(0.1, Do(node, Operation("take"))) for node in range(0, 20, 3)),
-        Step(12.0, Crash(3)),
-        Step(1.0, Do(4, Operation("free"))),
-        Step(1.0, Restart(3)),
-        Step(2.0, Do(5, Operation("look"))),
-    ]
-    report = run_plan(RegistryCluster, Plan(20, steps, seed, topology))
-    assert report.converged <= max(HEARTBEAT, 1.0) + 0.1
+    report = run_plan(RegistryCluster, healing(seed, topology))
+    assert report.converged <= HEALED_WITHIN
 
 
 @given(plans(OPERATIONS, nodes=(2, 4), max_steps=16, faults=EVERYTHING))
