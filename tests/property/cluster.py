@@ -7,7 +7,7 @@ so that what a replica claims to have reflected can be held against what was rea
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -26,23 +26,37 @@ from manifest import (
     Timeouts,
     Updated,
     open_manifest,
+    testing,
 )
 from manifest.codec import JSON
 from manifest.crdt import Entry, Stamp, from_milliseconds
 from manifest.records import Record, is_persistent, key_of, owner_of
-from manifest.testing import Application, Cluster, Crash, Do, Node, Plan, Restart, Split, Step
+from manifest.testing import (
+    Application,
+    Cluster,
+    Crash,
+    Do,
+    Node,
+    Plan,
+    Report,
+    Restart,
+    Split,
+    Step,
+)
 
 __all__ = [
     "HEALED_WITHIN",
     "HEARTBEAT",
     "LEASE",
     "OPERATIONS",
+    "ORDERS",
     "RETENTION",
     "Ledger",
     "Member",
     "Operation",
     "RegistryCluster",
     "healing",
+    "run_plan",
     "some_operation",
 ]
 
@@ -72,6 +86,17 @@ OPERATIONS: st.SearchStrategy[Operation] = st.builds(
 def some_operation(draw: random.Random) -> Operation:
     """Return one operation, for simulations that go on for long."""
     return Operation(draw.choice(KINDS), draw.randint(0, 2))
+
+
+ORDERS: list[int] = []
+"""Which order of tasks each plan had that `run_plan` has run in this process."""
+
+
+def run_plan(application: Callable[[], RegistryCluster], plan: Plan) -> Report:
+    """Run a plan, and count it where it holds."""
+    report = testing.run_plan(application, plan)
+    ORDERS.append(report.schedule)
+    return report
 
 
 def healing(seed: int, topology: str) -> Plan:

@@ -37,7 +37,6 @@ from manifest.testing import (
     Stall,
     Step,
     plans,
-    run_plan,
 )
 
 from .cluster import (
@@ -51,6 +50,7 @@ from .cluster import (
     Operation,
     RegistryCluster,
     healing,
+    run_plan,
 )
 
 ROOT = Path(__file__).parents[2]
