@@ -47,6 +47,7 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name in (
         (mutants, "judge"),
         (soak, "run_seed"),
+        (soak, "heal_seed"),
         (fuzz, "ProcessPoolExecutor"),
         (leaks, "_report"),
         (chaos, "_run"),
@@ -71,6 +72,7 @@ def said_by(tool: str, arguments: str, capsys: pytest.CaptureFixture[str]) -> tu
     ("soak", "--seeds 7:3", "'7:3' is not a range of seeds A:B"),
     ("soak", "--seeds 5", "'5' is not a range of seeds A:B"),
     ("soak", "--seeds a:b", "'a:b' is not a range of seeds A:B"),
+    ("soak", "--healing 0", "'0' is not a whole number from 1 on"),
     ("fuzz", "--minutes 0", "'0' is not a number above 0"),
     ("fuzz", "--slowest -1", "'-1' is not a number above 0"),
     ("fuzz", "--frames -1", "'-1' is not a whole number from 1 on"),
@@ -153,6 +155,29 @@ def test_an_interrupted_soak_says_how_far_it_came(
     assert progress.endswith("failed: none")
     assert last == "interrupted"
     assert "once more to end at once" in said.err
+
+
+@pytest.mark.parametrize("slowest, status", [(1.1, 0), (1.2, 1)])
+def test_healing_is_held_to_its_bound(
+    slowest: float,
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One seed of one topology that takes longer fails the run, and is named."""
+
+    def heal(seed: int, topology: str) -> float:
+        return slowest if (seed, topology) == (1, "mesh") else 0.25
+
+    monkeypatch.setattr(soak, "heal_seed", heal)
+    assert soak.main(["--healing", "2"]) == status
+    said = capsys.readouterr()
+    said_last = (said.out + said.err).splitlines()[-4:]
+    assert said_last[:2] == [
+        "ring: 0.25 s at the most in 2 seeds",
+        f"mesh: {slowest:.2f} s at the most in 2 seeds",
+    ]
+    assert said_last[3].endswith("exceeded: {('mesh', 1): 1.2}" if status else "exceeded: never")
 
 
 def test_interrupted_mutants_say_which_were_judged(
