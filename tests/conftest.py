@@ -1,4 +1,6 @@
-"""How much the property tests try: the Hypothesis profile that HYPOTHESIS_PROFILE names, or `ci`.
+"""What goes for all tests: how much the property tests try, and that logging is on.
+
+The Hypothesis profile is the one that HYPOTHESIS_PROFILE names, or `ci`.
 
 Clocks are chosen test by test: one that asks for `autojump_clock` runs in virtual time.
 
@@ -6,8 +8,11 @@ HYPOTHESIS_SHRINKING bounds the seconds that a failing case is shrunk for, which
 minutes otherwise; 0 leaves it as it was found.
 """
 
+import logging
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import Phase, settings
 from hypothesis.internal.conjecture import engine
 
@@ -31,3 +36,10 @@ if seconds := os.environ.get("HYPOTHESIS_SHRINKING"):
     for name in ("ci", "thorough"):
         settings.register_profile(name, settings.get_profile(name), phases=phases, database=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(autouse=True)
+def logging_stays_on() -> Iterator[None]:
+    """Undo what tools do that switch logging off for their process: other tests are in it."""
+    yield
+    logging.disable(logging.NOTSET)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import shlex
 import signal
@@ -37,8 +36,6 @@ MAINS: dict[str, Callable[[Sequence[str]], int]] = {
 def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a tool fail that goes to work, rather than run for minutes."""
     monkeypatch.setenv("COLUMNS", "100")
-    # Some switch logging off, for their process, which is that of other tests here.
-    monkeypatch.setattr(logging.root.manager, "disable", logging.NOTSET)
 
     def run(*_: object, **__: object) -> None:
         # No Exception, which a soak would take for a failing seed, and go on.
