@@ -82,7 +82,7 @@ class Node(Generic[StateT]):
 
     def note(self, event: str) -> None:
         """Add an event to the trace, so that runs that differ in it are seen to differ."""
-        self.host.network.trace.note(trio.current_time(), f"{self.name}: {event}")
+        self.host.network.note(f"{self.name}: {event}")
 
 
 @attrs.define(eq=False)

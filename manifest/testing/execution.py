@@ -54,8 +54,6 @@ __all__ = ["NotDeterministic", "Report", "run_plan"]
 
 WITHIN = 60.0
 MAX_STEPS = 100_000
-DID_NOT_FAIL = "and the second run did not fail"
-"""What a trace ends with that should have ended with a failure."""
 _LOOK = 0.05
 """Virtual seconds between two looks whether the application has converged."""
 
@@ -109,17 +107,16 @@ def run_plan(
     check_budget(within, max_steps)
     if not isinstance(plan, Plan):
         raise ValueError(f"a plan is Plan(nodes, steps, ...), got {plan!r:.80}")
+
+    def run(trace: Trace) -> Report:
+        return execute(application, plan, plan.steps, trace, within=within, max_steps=max_steps)
+
     trace = Trace()
     try:
-        return execute(application, plan, plan.steps, trace, within=within, max_steps=max_steps)
+        return run(trace)
     except Exception as failure:
         again = Trace()
-        try:
-            execute(application, plan, plan.steps, again, within=within, max_steps=max_steps)
-        except Exception:  # noqa: BLE001 - compared by its trace, and the first is raised
-            pass
-        else:
-            again.note(0.0, DID_NOT_FAIL)
+        run_again(run, again)
         if again.digest != trace.digest:
             one, other = first_difference(trace.record, again.record) or (None, None)
             raise not_deterministic("plan", one, other) from failure
@@ -133,6 +130,16 @@ def run_plan(
         )
         failure.add_note(_regression_test(application, plan, limits, trace))
         raise
+
+
+def run_again(run: Callable[[Trace], Report], trace: Trace) -> None:
+    """Run what has failed once more, for the sake of its trace alone."""
+    try:
+        run(trace)
+    except Exception:  # noqa: BLE001 - compared by its trace, and the first failure is raised
+        pass
+    else:
+        trace.note(0.0, "and the second run did not fail")
 
 
 def not_deterministic(cause: str, one: object | None, other: object | None) -> NotDeterministic:
@@ -180,28 +187,19 @@ def execute(
     return run_scheduled(run, seed=plan.seed, max_steps=max_steps)
 
 
-def paste_imports(
-    application: Callable[[], Application[Any]], values: Iterable[object]
-) -> tuple[Pasted, str, str]:
-    """Return the imports for an application and these values; its name; and a line that makes it.
-
-    The line is empty unless the application has no name, as a lambda or a partial.
-    """
-    pasted = Pasted(frozenset({*planned, "Conditions", "Faults"}))
-    name = pasted.name(application)
-    for value in values:
-        pasted.value(value, application)
-    if name is not None:
-        return pasted, name, ""
-    # What it says is not known here.
-    return pasted, "application", f"application = ...  # {' '.join(repr(application).split())}\n"
+def new_paste() -> Pasted:
+    """Return what to paste a call with that begins by importing all of `manifest.testing`."""
+    return Pasted(frozenset({*planned, "Conditions", "Faults"}))
 
 
 def _regression_test(
     application: Callable[[], Application[Any]], plan: Plan, limits: str, trace: Trace
 ) -> str:
-    operations = [step.action.operation for step in plan.steps if isinstance(step.action, Do)]
-    pasted, name, made = paste_imports(application, operations)
+    pasted = new_paste()
+    name, made = pasted.callee(application, "application")
+    for step in plan.steps:
+        if isinstance(step.action, Do):
+            pasted.value(step.action.operation, application)
     told = f"The run that failed, as a regression test (seed {plan.seed}, trace {trace.digest})"
     if pasted.opaque:
         told += ", but for the operations, whose repr is no Python that makes them"

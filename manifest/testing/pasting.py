@@ -51,6 +51,17 @@ class Pasted:
             self.missing[first] = None
         return name
 
+    def callee(self, made: Callable[..., object], instead: str) -> tuple[str, str]:
+        """Return by what name to call this, and a line that makes it: empty where it is imported.
+
+        What has no name, as a lambda or a partial, is called something else `instead`.
+        """
+        name = self.name(made)
+        if name is not None:
+            return name, ""
+        # What it says is not known here.
+        return instead, f"{instead} = ...  # {' '.join(repr(made).split())}\n"
+
     def value(self, value: object, near: object) -> None:
         """Import what the representation of a value names, from where its parts or `near` are."""
         try:

@@ -20,13 +20,13 @@ from .chaos import (
     some_steps,
 )
 from .execution import (
-    DID_NOT_FAIL,
     Report,
     check_budget,
     check_makes_applications,
     execute,
+    new_paste,
     not_deterministic,
-    paste_imports,
+    run_again,
 )
 from .network import Conditions
 from .plans import Calm, Plan, Step
@@ -85,12 +85,7 @@ def simulate(
         return run(trace)
     except Exception as failure:
         again = _Marks(trace)
-        try:
-            run(again)
-        except Exception:  # noqa: BLE001 - compared by its trace, and the first is raised
-            pass
-        else:
-            again.note(0.0, DID_NOT_FAIL)
+        run_again(run, again)
         call = _call(
             application,
             operations,
@@ -159,14 +154,12 @@ def _call(
     given: dict[str, Any],
 ) -> str:
     """Return the Python of a call of `simulate`."""
-    pasted, name, made = paste_imports(application, ())
-    does = pasted.name(operations)
-    if does is None:
-        does = "operations"
-        made += f"operations = ...  # {' '.join(repr(operations).split())}\n"
+    pasted = new_paste()
+    name, made = pasted.callee(application, "application")
+    does, also_made = pasted.callee(operations, "operations")
     others = "".join(f"    {each}={value!r},\n" for each, value in given.items())
     return (
-        f"from manifest.testing import *\n{pasted.head}\n{made}"
+        f"from manifest.testing import *\n{pasted.head}\n{made}{also_made}"
         f"simulate(\n    {name},\n    {does},\n{others})\n"
     )
 
