@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-__all__ = ["INTERRUPTED", "command_line", "is_interrupt"]
+__all__ = ["INTERRUPTED", "check_repetitions", "command_line", "is_interrupt"]
 
 INTERRUPTED = 130
 """The exit status of what Ctrl-C has ended, as a shell has it."""
@@ -20,6 +20,12 @@ def command_line(name: str, documentation: str | None) -> argparse.ArgumentParse
         description=documentation,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def check_repetitions(parser: argparse.ArgumentParser, repetitions: int) -> None:
+    """End with a usage error where nothing would be measured."""
+    if repetitions < 1:
+        parser.error(f"--repetitions is 1 or more, got {repetitions}")
 
 
 def is_interrupt(error: BaseException) -> bool:

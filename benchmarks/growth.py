@@ -34,7 +34,7 @@ from manifest import Manifest, open_manifest
 from manifest.query import parse_query
 from manifest.testing import Application, Cluster, Conditions, Do, Heal, Node, Plan, Step, run_plan
 
-from .commands import command_line
+from .commands import check_repetitions, command_line
 from .drawing import drawable, finish, save, subplots
 from .hands import Hand, Pair, record
 from .measuring import LEAST_REPETITIONS, Spread, machine, timed
@@ -104,7 +104,7 @@ def _lookups(hand: Hand, times: int = 1000) -> dict[str, float]:
             for _ in range(times):
                 select(query)
 
-        # The first one sorts, and is a row of its own.
+        # The first one sorts.
         select(query)
         took, _ = timed(look)
         figures[name] = took * 1000 / times
@@ -369,8 +369,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--replot", type=Path, metavar="FILE", help="draw an earlier growth.json")
     parser.add_argument("--png", type=Path, help="default: growth.png in the directory")
     given = parser.parse_args(arguments)
-    if given.repetitions < 1:
-        parser.error(f"--repetitions is 1 or more, got {given.repetitions}")
+    check_repetitions(parser, given.repetitions)
     if given.replot is not None:
         report = json.loads(given.replot.read_text("utf-8"))
     else:
