@@ -44,16 +44,15 @@ class Edit:
     old: str
     new: str
 
-    def apply(self, root: Path) -> None:
-        """Change the file. LookupError where the text does not occur exactly once."""
-        path = root / self.path
-        text = path.read_text(encoding="utf-8")
+    def planted(self, root: Path) -> str:
+        """Return the file as it is changed. LookupError where the text does not occur once."""
+        text = (root / self.path).read_text(encoding="utf-8")
         if text.count(self.old) != 1:
             raise LookupError(
                 f"a mutant replaces a text that occurs {text.count(self.old)} times in "
                 f"{self.path}, and has to occur once: plant it anew\n{self.old}"
             )
-        path.write_text(text.replace(self.old, self.new), encoding="utf-8")
+        return text.replace(self.old, self.new)
 
 
 @attrs.frozen
@@ -646,7 +645,7 @@ def judge(mutant: Mutant) -> Verdict:
             shutil.copytree(ROOT / part, root / part, ignore=ignored)
         shutil.copy(ROOT / "pyproject.toml", root)
         for edit in mutant.edits:
-            edit.apply(root)
+            (root / edit.path).write_text(edit.planted(root), encoding="utf-8")
         began = time.monotonic()
         for killer in mutant.killers:
             said = run(root, killer, shrink=False)

@@ -19,7 +19,22 @@ from manifest.testing import Host, NodeClock, StreamEnd
 from manifest.testing.pausing import Gatekeeper, enter
 from manifest.timekeeping import PhysicalClock, WakingClock
 
-__all__ = ["Node", "Puppet", "pausable", "running", "until"]
+__all__ = ["CancelAt", "Node", "Puppet", "pausable", "running", "until"]
+
+
+class CancelAt(trio.abc.Instrument):
+    """Cancels a scope before the step of that number, of whichever task."""
+
+    def __init__(self, step: int, scope: trio.CancelScope) -> None:
+        self.step = step
+        self.scope = scope
+        self.steps = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Count it."""
+        self.steps += 1
+        if self.steps == self.step:
+            self.scope.cancel()
 
 
 @contextmanager

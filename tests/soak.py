@@ -100,9 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 virtual += run_seed(seed).seconds
             except Exception as failure:  # noqa: BLE001 - written down, and the next seed is run
                 failed.append(seed)
-                with FAILURES.open("a", encoding="utf-8") as file:
-                    notes = "".join(f"{note}\n" for note in getattr(failure, "__notes__", ()))
-                    file.write(f"seed {seed}: {failure!r:.2000}\n{notes}")
+                write_down(f"seed {seed}", failure)
             passed = time.monotonic() - began
             say(
                 f"\r{done} seeds, {virtual:,.0f} virtual s in {passed:,.0f} s "
@@ -132,8 +130,7 @@ def _heal(number: int) -> int:
                     times[topology, seed] = heal_seed(seed, topology)
                 except Exception as failure:  # noqa: BLE001 - written down, and the next is run
                     failed.append((topology, seed))
-                    with FAILURES.open("a", encoding="utf-8") as file:
-                        file.write(f"healing, {topology}, seed {seed}: {failure!r:.2000}\n")
+                    write_down(f"healing, {topology}, seed {seed}", failure)
                 say(f"\r{len(times)} runs, failed: {failed or 'none'}")
     say("\n")
     for topology in HEALING:
@@ -146,6 +143,13 @@ def _heal(number: int) -> int:
         say("interrupted\n")
         return INTERRUPTED
     return 1 if failed or late else 0
+
+
+def write_down(run: str, failure: Exception) -> None:
+    """Add a failure to the file of them, with its notes: they have the call that repeats it."""
+    notes = "".join(f"{note}\n" for note in getattr(failure, "__notes__", ()))
+    with FAILURES.open("a", encoding="utf-8") as file:
+        file.write(f"{run}: {failure!r:.2000}\n{notes}")
 
 
 def say(text: str) -> None:

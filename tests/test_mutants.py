@@ -18,10 +18,8 @@ each_mutant = pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: muta
 def test_it_can_be_planted(mutant: Mutant) -> None:
     """What it replaces occurs once, in a file of the package, and is replaced by something else."""
     for edit in mutant.edits:
-        text = (ROOT / edit.path).read_text(encoding="utf-8")
         assert edit.path.startswith("manifest/")
-        assert text.count(edit.old) == 1, f"{edit.path}: {edit.old}"
-        assert edit.new != edit.old
+        assert edit.planted(ROOT) != (ROOT / edit.path).read_text(encoding="utf-8")
 
 
 @each_mutant

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from manifest import Limits
 from manifest.testing import Cluster, Conditions, Do, Node, Plan, Restart, Step, run_plan
+from tests.simulated import CancelAt
 
 from .cluster import LEASE, Member, Operation, RegistryCluster
 
@@ -24,20 +25,6 @@ STEPS = 400
 """Up to where a node is cancelled: few plans take less."""
 PROMPT = 0.5
 """Virtual seconds after the end of a node in which all others hear of it, by whichever way."""
-
-
-class CancelAt(trio.abc.Instrument):
-    """Cancels a scope before the step of that number, of whichever task."""
-
-    def __init__(self, step: int, scope: trio.CancelScope) -> None:
-        self.left = step
-        self.scope = scope
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        """Count it."""
-        self.left -= 1
-        if not self.left:
-            self.scope.cancel()
 
 
 class Cancelled(RegistryCluster):
