@@ -43,13 +43,13 @@ from manifest.testing import (
     Split,
     Step,
 )
+from tests.property.orders import ORDERS
 
 __all__ = [
     "HEALED_WITHIN",
     "HEARTBEAT",
     "LEASE",
     "OPERATIONS",
-    "ORDERS",
     "RETENTION",
     "Ledger",
     "Member",
@@ -86,10 +86,6 @@ OPERATIONS: st.SearchStrategy[Operation] = st.builds(
 def some_operation(draw: random.Random) -> Operation:
     """Return one operation, for simulations that go on for long."""
     return Operation(draw.choice(KINDS), draw.randint(0, 2))
-
-
-ORDERS: list[int] = []
-"""Which order of tasks each plan had that `run_plan` has run in this process."""
 
 
 def run_plan(application: Callable[[], RegistryCluster], plan: Plan) -> Report:
