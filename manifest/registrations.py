@@ -117,9 +117,8 @@ class Registrations:
             self._ids += 1
             id = f"{self._replica.node}.{self._ids}"
             lasting = key_of(id, persistent=True)
-            if entry_of(id) is entry_of(lasting) is None and not (
-                waiting and (id in waiting or lasting in waiting)
-            ):
+            taken = id in waiting or lasting in waiting
+            if not taken and entry_of(id) is entry_of(lasting) is None:
                 return lasting if persistent else id
 
     def _in_waiting(self, key: str) -> Service:

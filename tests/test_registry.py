@@ -42,7 +42,7 @@ from manifest.records import Record, key_of
 from manifest.replica import Replica
 from manifest.testing import Conditions, Host, SimulatedListener, SimulatedNetwork
 
-from .simulated import Puppet, pausable, running, until
+from .simulated import CancelAt, Puppet, pausable, running, until
 
 A, B, C = "10.0.0.1", "10.0.0.2", "10.0.0.3"
 SELF = f"manifest@{manifest.__version__}"
@@ -298,20 +298,6 @@ async def test_links_that_were_told_are_not_made_again_meanwhile(
         assert trio.current_time() - begun > 1.9
         assert len(network.host(A).dials) == dials
         assert (roles(b), b.links) == ([], ())
-
-
-class CancelAt(trio.abc.Instrument):
-    """Cancels a scope before the step of that number, of whichever task."""
-
-    def __init__(self, step: int, scope: trio.CancelScope) -> None:
-        self.step = step
-        self.scope = scope
-        self.steps = 0
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self.steps += 1
-        if self.steps == self.step:
-            self.scope.cancel()
 
 
 async def live(host: Host, peer: Manifest) -> None:
@@ -993,6 +979,15 @@ async def test_ids_that_are_in_use_are_not_made(autojump_clock: MockClock) -> No
         assert made == [f"{m.id}.5", f"{m.id}.6"]
         m._hub.learn_address(A)
         assert {each.id: each.port for each in m.get("mine").values()} == {one: 1, two: 2, three: 3}
+
+
+async def test_ids_of_persistent_services_that_wait_are_not_made(autojump_clock: MockClock) -> None:
+    """What waits for an address takes its id before it is registered, persistent or not."""
+    async with open_manifest(environment=alone()) as m:
+        m.register("mine", id=f"{m.id}.1", port=1, address=None, persistent=True)
+        assert m.register("made", address=A).id == f"{m.id}.2"
+        m._hub.learn_address(A)
+        assert [each.id for each in m.get("mine").values()] == [f"{m.id}.1"]
 
 
 async def test_registering_for_a_block(autojump_clock: MockClock) -> None:

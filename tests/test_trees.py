@@ -5,6 +5,7 @@ Each case was found by an attack on links that prune and graft; docs/protocol.md
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -225,6 +226,25 @@ def test_what_was_passed_over_is_told_with_a_graft(bench: Bench) -> None:
     assert wire.send(one)
     wire.deliver(other)
     assert other.replica.map.reflected(third.node) == third.replica.map.reflected(third.node)
+
+
+def test_only_who_lacks_a_heartbeat_and_is_not_spared_it_has_it_in_time(bench: Bench) -> None:
+    """A link has no deadline for what its peer knows by now, or hears elsewhere."""
+    one, other = bench.open_all(2)
+    wire = bench.connect(one, other)
+    bench.settle()
+    third, protocol = bench.open(), wire.protocol(one)
+    within = {third.node: 2.0}
+    one.replica.accept(heartbeat_of(third))
+    assert protocol.may_wait(within, math.inf) == 2.0
+    assert protocol.may_wait(within, 1.0) == 1.0
+    assert wire.send(one)
+    assert protocol.may_wait(within, math.inf) == math.inf
+    third.heartbeat()
+    one.replica.accept(heartbeat_of(third))
+    assert protocol.may_wait(within, math.inf) == 2.0
+    wire.push(one, encode_message(Gossip(Delta(), prunes=(third.node,))))
+    assert protocol.may_wait(within, math.inf) == math.inf
 
 
 def test_nobody_is_more_patient_than_half_of_what_is_left(bench: Bench) -> None:

@@ -38,6 +38,8 @@ from manifest.testing import (
     Step,
     plans,
 )
+from manifest.testing.execution import execute
+from manifest.testing.trace import Trace
 
 from .cluster import (
     HEALED_WITHIN,
@@ -58,6 +60,8 @@ EVERYTHING = Faults(clock_offset=2.0, clock_drift=0.001)
 LEASED = OPERATIONS.filter(lambda operation: operation.kind not in ("keep", "unkeep"))
 PAUSES = (0.0, 0.01, 0.2, 1.0, 3.0, 25.0)
 """The last one is longer than the retention."""
+LINKED = Step(1.0, Do(0, Operation("look")))
+"""After this all links have been made."""
 
 
 def times(count: int) -> settings:
@@ -422,9 +426,8 @@ def test_sleep_is_credited(chunks: list[tuple[Step, ...]], seed: int) -> None:
 @times(40)
 def test_clocks_that_step_change_nothing(plan: Plan) -> None:
     """Wall clocks that step by up to a day while everything runs expire nothing."""
-    linked = Step(1.0, Do(0, Operation("look")))
     after = [Step(LEASE, Do(0, Operation("look"))), Step(LEASE, Do(1, Operation("look")))]
-    run_plan(Steady, attrs.evolve(plan, steps=(linked, *plan.steps, *after), offsets=()))
+    run_plan(Steady, attrs.evolve(plan, steps=(LINKED, *plan.steps, *after), offsets=()))
 
 
 TAKEOVERS = st.builds(Operation, st.sampled_from(("take", "take", "drop")))
@@ -442,9 +445,8 @@ TAKEOVERS = st.builds(Operation, st.sampled_from(("take", "take", "drop")))
 @times(50)
 def test_the_last_to_take_a_name_has_it(plan: Plan) -> None:
     """However far clocks are apart, who takes a name over has it, and no renewal takes it back."""
-    linked = Step(1.0, Do(0, Operation("look")))
     renewing = [Step(1.0, Do(0, Operation("look"))) for _ in range(int(0.8 * RETENTION))]
-    run_plan(Undisputed, attrs.evolve(plan, steps=(linked, *plan.steps, *renewing)))
+    run_plan(Undisputed, attrs.evolve(plan, steps=(LINKED, *plan.steps, *renewing)))
 
 
 class Prompt(RegistryCluster):
@@ -473,8 +475,7 @@ class Prompt(RegistryCluster):
 @times(50)
 def test_leaving_is_seen_at_once(plan: Plan) -> None:
     """What a manifest registered goes with it at once, where nothing is in the way."""
-    linked = Step(1.0, Do(0, Operation("look")))
-    run_plan(Prompt, attrs.evolve(plan, steps=(linked, *plan.steps)))
+    run_plan(Prompt, attrs.evolve(plan, steps=(LINKED, *plan.steps)))
 
 
 @given(st.lists(naps((25.0,)), min_size=1, max_size=2), st.integers(0, 2**32 - 1))
@@ -558,9 +559,8 @@ class Complete(RegistryCluster):
 @times(12)
 def test_nothing_is_lost_by_collection(plan: Plan) -> None:
     """What is live is shown by everybody all the time, however often the retention passes."""
-    linked = Step(1.0, Do(0, Operation("look")))
     looks = [Step(0.5, Do(0, Operation("look"))) for _ in range(int(3 * SHORT / 0.5))]
-    run_plan(Complete, attrs.evolve(plan, steps=(linked, *plan.steps, *looks)))
+    run_plan(Complete, attrs.evolve(plan, steps=(LINKED, *plan.steps, *looks)))
 
 
 def final_views(plan: Plan, retention: float) -> dict[str, object]:
@@ -600,9 +600,8 @@ UNCOLLECTED = st.one_of(
 @times(12)
 def test_collection_changes_no_view(plan: Plan) -> None:
     """A plan ends in the same views whether or not anything is ever collected."""
-    linked = Step(1.0, Do(0, Operation("look")))
     after = Step(1.5 * SHORT, Do(0, Operation("look")))
-    plan = attrs.evolve(plan, steps=(linked, *plan.steps, after))
+    plan = attrs.evolve(plan, steps=(LINKED, *plan.steps, after))
     assert final_views(plan, SHORT) == final_views(plan, 600.0)
 
 
@@ -639,6 +638,17 @@ def test_twenty_nodes_agree_soon_after_healing(seed: int, topology: str) -> None
 def test_one_plan_makes_one_run(plan: Plan) -> None:
     """Byte for byte and event for event, a plan is the same run every time."""
     assert run_plan(RegistryCluster, plan) == run_plan(RegistryCluster, plan)
+
+
+def test_a_trace_has_what_a_registry_tells() -> None:
+    """Two runs that differ in an event, or in who is told of it, have different digests."""
+    register = Step(1.0, Do(0, Operation("register")))
+    plan = Plan(2, (LINKED, register, Step(1.0, Do(1, Operation("look")))))
+    trace = Trace()
+    execute(RegistryCluster, plan, plan.steps, trace, within=60.0, max_steps=100_000)
+    told = [each.what.partition(": ") for each in trace.record]
+    for node in ("n0", "n1"):
+        assert any(who == node and what.startswith("Registered") for who, _, what in told)
 
 
 @pytest.mark.parametrize("hash_seed", ["0", "1234"])
