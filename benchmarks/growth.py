@@ -354,11 +354,16 @@ def plot(report: Mapping[str, Any], to: Path) -> None:
     save(figure, {part: report[part] for part in parts}, to)
 
 
+_NONE = "default: {}; no number at all measures none"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure how cost grows, or draw what was measured; print the tables."""
     parser = command_line("growth", __doc__)
-    parser.add_argument("--services", type=int, nargs="*", default=SERVICES, help="likewise")
-    parser.add_argument("--nodes", type=int, nargs="*", help=f"default: {NODES}; none for none")
+    parser.add_argument(
+        "--services", type=int, nargs="*", default=SERVICES, help=_NONE.format(SERVICES)
+    )
+    parser.add_argument("--nodes", type=int, nargs="*", help=_NONE.format(NODES))
     parser.add_argument(
         "--topologies", nargs="+", default=TOPOLOGIES, choices=TOPOLOGIES, metavar="NAME"
     )
