@@ -1,6 +1,6 @@
 """How cost grows with the number of services and of nodes: tables, and a plot of both.
 
-    python -m benchmarks growth --nodes 2 10 50 --seconds 10
+    python -m benchmarks growth --nodes 2 10 50 --heartbeats 4
     python -m benchmarks growth --nodes             services alone; what there is of nodes is kept
     python -m benchmarks growth --services          nodes alone; what there is of services is kept
     python -m benchmarks growth --replot build/benchmarks/growth.json
@@ -31,6 +31,7 @@ import attrs
 import trio
 
 from manifest import Manifest, open_manifest
+from manifest.options import Options
 from manifest.query import parse_query
 from manifest.testing import Application, Cluster, Conditions, Do, Heal, Node, Plan, Step, run_plan
 
@@ -47,8 +48,10 @@ SERVICES = (100, 1_000, 10_000, 100_000)
 NODES = (2, 5, 10, 20, 50, 100, 200, 500)
 TOPOLOGIES = ("ring", "tree", "mesh 3", "mesh 6")
 _ROLES = 100
-_WARM = 12.0
-"""Virtual seconds until all links are made and all initial state has gone round."""
+_INTERVAL = Options().heartbeat_interval
+_WARM = 3 * _INTERVAL - 0.1
+"""Virtual seconds until links are made, trees grown, and all is quiet: just before all heartbeats
+fall due, which is when everything was opened. What is measured is whole intervals from there on."""
 _WRITES = 20
 """How many more writes a cluster gets once the first is everywhere."""
 _LATENCY = 0.01
@@ -231,8 +234,11 @@ class Registries(Application[Manifest]):
             self.spread = trio.current_time() - self.written
 
 
-def measure_nodes(nodes: int, topology: str, seconds: float) -> dict[str, float]:
-    """Return what a cluster of so many nodes costs, and how soon a write is everywhere."""
+def measure_nodes(nodes: int, topology: str, heartbeats: int) -> dict[str, float]:
+    """Return what a cluster of so many nodes costs, and how soon a write is everywhere.
+
+    The cost is that of so many heartbeats of each node, and of nothing else.
+    """
     dialled = neighbours(topology, nodes)
     made: list[Registries] = []
 
@@ -242,7 +248,12 @@ def measure_nodes(nodes: int, topology: str, seconds: float) -> dict[str, float]
 
     # A look once a round after the write says how many rounds that took.
     look = [Step(_LATENCY, Heal()) for _ in range(20 + 2 * nodes)]
-    steps = [Step(_WARM, Heal()), Step(seconds, Heal()), Step(0.01, Do(0, "write")), *look]
+    steps = [
+        Step(_WARM, Heal()),
+        Step(heartbeats * _INTERVAL, Heal()),
+        Step(0.01, Do(0, "write")),
+        *look,
+    ]
     # Further writes all over the cluster; at the end the last of them gets time for its hops.
     steps.append(Step(0.1, Do(0, "count")))
     writes = [Do(number * nodes // _WRITES, "another write") for number in range(_WRITES)]
@@ -367,7 +378,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--topologies", nargs="+", default=TOPOLOGIES, choices=TOPOLOGIES, metavar="NAME"
     )
-    parser.add_argument("--seconds", type=float, default=10.0, help="virtual; default: 10")
+    parser.add_argument("--heartbeats", type=int, default=2, help="of each node; default: 2")
     parser.add_argument("--repetitions", type=int, default=LEAST_REPETITIONS, help="of services")
     parser.add_argument("--quick", action="store_true", help="up to 20 nodes and 10,000 services")
     parser.add_argument("--directory", type=Path, default=Path("build/benchmarks"))
@@ -375,6 +386,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--png", type=Path, help="default: growth.png in the directory")
     given = parser.parse_args(arguments)
     check_repetitions(parser, given.repetitions)
+    if given.heartbeats < 1:
+        parser.error(f"--heartbeats is 1 or more, got {given.heartbeats}")
     if given.replot is not None:
         report = json.loads(given.replot.read_text("utf-8"))
     else:
@@ -404,7 +417,7 @@ def _measure(given: argparse.Namespace) -> dict[str, Any]:
         report["nodes"] = {"machine": where, "quick": given.quick, "measured": clusters}
         for count, topology in itertools.product(given.nodes, given.topologies):
             began = time.process_time()
-            measured = measure_nodes(count, topology, given.seconds)
+            measured = measure_nodes(count, topology, given.heartbeats)
             clusters.setdefault(topology, {})[str(count)] = measured
             took = time.process_time() - began
             print(f"{topology}, {count} nodes: {took:.0f} s", file=sys.stderr, flush=True)

@@ -280,7 +280,7 @@ def test_topologies_are_what_they_are_called(topology: str, nodes: int) -> None:
 
 def test_a_cluster_is_measured_in_simulation() -> None:
     """A write is everywhere after as many rounds as there are hops, and all nodes are believed."""
-    measured = growth.measure_nodes(5, "tree", 5.0)
+    measured = growth.measure_nodes(5, "tree", 1)
     assert measured["nodes believed, least"] == 5
     assert 2 <= measured["rounds until a write is everywhere"] <= 4
     assert measured["B/s a node"] > 0
@@ -324,7 +324,7 @@ def test_growth_is_drawn_and_told(tmp_path: Path) -> None:
         "nodes": {
             "machine": {**MACHINE, "date": "2026-11-24"},
             "quick": False,
-            "measured": {"ring": {"2": growth.measure_nodes(2, "ring", 5.0)}},
+            "measured": {"ring": {"2": growth.measure_nodes(2, "ring", 1)}},
         },
     }
     first, second = growth.to_markdown(report).split("| topology |")
@@ -346,7 +346,7 @@ def test_what_growth_does_not_measure_it_keeps(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Services and nodes can be measured on different days, and each table says its own."""
-    there = ["--directory", str(tmp_path), "--topologies", "tree", "--seconds", "5"]
+    there = ["--directory", str(tmp_path), "--topologies", "tree", "--heartbeats", "1"]
     report = tmp_path / "growth.json"
     growth.main([*there, "--services", "10", "--repetitions", "1", "--nodes"])
     first = json.loads(report.read_text("utf-8"))
@@ -549,6 +549,7 @@ def test_one_command_leads_to_all(
 @pytest.mark.parametrize("arguments, right", [
     (["simulation", "--repetitions", "0"], "--repetitions is 1 or more, got 0"),
     (["growth", "--repetitions", "0"], "--repetitions is 1 or more, got 0"),
+    (["growth", "--heartbeats", "0"], "--heartbeats is 1 or more, got 0"),
     (["profile", "--repetitions", "0"], "--repetitions is 1 or more, got 0"),
     (["micro", "--quick", "--repetitions", "0"], "--repetitions is 5 or more, or 1"),
 ])  # fmt: skip
