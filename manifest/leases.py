@@ -8,7 +8,7 @@ clock.
 What it says of patience is for relays: for how long they may hold it back, all of them together, so
 that many leases share a frame. Each may take a share of what is left of that, and forwards what it
 has not spent; so however many relays there are, a lease never waits for longer than its owner can
-spare, but for the moment that each may take in any case.
+spare.
 
 Of two running leases with one name the later-born is believed: that is how a restarted node
 displaces its former incarnation at once. Should the later-born lapse first, the other is believed

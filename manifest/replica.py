@@ -45,10 +45,6 @@ __all__ = ["Joined", "Replica"]
 
 _log = logging.getLogger("manifest")
 
-_LINGER = 0.02
-"""Seconds for which a heartbeat may wait in any case, to share a frame with others: 50 hops, as in
-a ring of 100, take a second of a lease in that way."""
-
 _TOGETHER = 64
 """How many records may be renewed at once in any case: apart, each would take a frame of its own,
 and together they take a peer about a millisecond."""
@@ -205,9 +201,7 @@ class Replica:
             # What turns a view does not wait.
             return {move.node: 0.0 for move in moved}
         # Nor do histories that come without a lease.
-        return {
-            node: max(patience[node], _LINGER) if node in patience else 0.0 for _, node, _ in moved
-        }
+        return {node: patience.get(node, 0.0) for _, node, _ in moved}
 
     def digest(self) -> dict[str, int]:
         """Return what to claim to have reflected, in the order in which it moved.

@@ -346,6 +346,13 @@ MUTANTS = (
         RELAYING + "test_nobody_misses_what_relays_hold_back",
     ),
     _of(
+        "each relay takes a moment whether or not it was granted",
+        REPLICA,
+        "        return {node: patience.get(node, 0.0) for _, node, _ in moved}\n",
+        "        return {node: max(0.02, patience.get(node, 0.0)) for _, node, _ in moved}\n",
+        RELAYING + "test_nobody_misses_what_relays_hold_back",
+    ),
+    _of(
         "what a peer lacks is forgotten where a frame is full",
         PROTOCOL,
         "            if self._lacks(node) and not self._pack_mark(packer, node, now):\n"

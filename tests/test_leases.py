@@ -363,3 +363,25 @@ def test_a_name_costs_what_runs_under_it(table: LeaseTable, clock: Clock) -> Non
     assert not table.believed
     table.grant(a_lease(A, 9_999, name="db", born=1))
     assert table.settle() == [on(A)]
+
+
+def test_a_heartbeat_is_missed_once_a_third_is_left(table: LeaseTable, clock: Clock) -> None:
+    """Each is named once, whether its lease still runs or not, and who has left never is."""
+    table.hold_for_ever(a_lease(B, 1))
+    table.grant(a_lease(A, 1, 9), a_lease(C, 1, 0))
+    clock.time += 6
+    assert table.overdue() == []
+    clock.time += 0.001
+    assert table.overdue() == [A]
+    assert table.overdue() == []
+    table.grant(a_lease(A, 2, 9))
+    clock.time += 60
+    assert table.overdue() == [A]
+
+
+def test_no_lease_is_overdue_later_than_the_longest_says(clock: Clock) -> None:
+    """A third of what is granted is what counts, not of what was asked for."""
+    table = LeaseTable(clock.now, longest=9)
+    table.grant(a_lease(A, 1, 3_600))
+    clock.time += 6.001
+    assert table.overdue() == [A]

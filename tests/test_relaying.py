@@ -24,8 +24,8 @@ from manifest.testing import SimulatedNetwork
 
 from .simulated import until
 
-LINGER = 0.03
-"""Seconds for which each relay may hold any heartbeat, and what its clock may be out by."""
+MOMENT = 0.01
+"""Seconds by which all relays together may be late, for they count milliseconds."""
 QUIET: dict[str, Any] = {"heartbeat_interval": 60.0, "registration_lifetime": 60.0}
 """Options of a relay that itself says too little to take anything along."""
 
@@ -110,7 +110,7 @@ async def cluster(
 
 @pytest.mark.parametrize(
     "interval,lifetime,waits",
-    [(5.0, 5.0, 1.0), (1.0, 5.0, 0.2), (30.0, 30.0, 7.0), (10.0, 6.0, 0.5)],
+    [(5.0, 5.0, 1.0), (1.0, 5.0, 0.2), (30.0, 30.0, 7.0), (10.0, 6.0, 0.4)],
 )
 async def test_nobody_misses_what_relays_hold_back(
     autojump_clock: MockClock, noted: Record, interval: float, lifetime: float, waits: float
@@ -129,7 +129,7 @@ async def test_nobody_misses_what_relays_hold_back(
         assert noted.asked == []
         delays = noted.between(manifests[-1:], manifests[:1])
         assert len(delays) == 20
-        assert waits < max(delays) < Options(**options).patience + 6 * LINGER
+        assert waits < max(delays) < Options(**options).patience + MOMENT
 
 
 @pytest.mark.parametrize("order", [*permutations(range(3))])
@@ -143,7 +143,7 @@ async def test_each_link_has_a_time_of_its_own(
         await trio.sleep(40)
         delays = noted.between(leaves, leaves)
         assert len(delays) == 6 * 8
-        assert 0.8 < max(delays) < Options().patience + LINGER
+        assert 0.8 < max(delays) < Options().patience + MOMENT
         assert noted.asked == []
 
 
@@ -163,7 +163,7 @@ async def test_who_was_heard_by_a_lost_link_is_asked_for_at_once(
         await trio.sleep(11)
         delays = noted.between([d], [x])
         assert len(delays) == 2
-        assert max(delays) < Options().patience + LINGER
+        assert max(delays) < Options().patience + MOMENT
 
 
 def spares(m: Manifest, relay: Manifest, owner: Manifest) -> bool:

@@ -169,7 +169,7 @@ def longest_interruption(nodes: int, phase: float | None) -> float:
     before it is good for a heartbeat interval less: on its way it is for a moment, or for as long
     as a relay may hold it back.
     """
-    # In milliseconds four fifths of a patience of 750, 20 for what is due at once, and some.
+    # In milliseconds four fifths of a patience of 750, and some.
     under_way = 0.05 if nodes == 2 else 0.65
     if phase is None:
         return LIFETIME - under_way
