@@ -33,6 +33,7 @@ __all__ = [
     "Positive",
     "Reason",
     "Rows",
+    "Value",
     "check_data",
     "decoder",
     "pack",
@@ -76,6 +77,15 @@ Reason: TypeAlias = Annotated[str, msgspec.Meta(max_length=4000)]
 """Text of at most 4000 characters."""
 Rows: TypeAlias = Annotated[tuple[T, ...], msgspec.Meta(max_length=MAX_ROWS)]
 """At most `MAX_ROWS` of something."""
+
+
+class Value(msgspec.Struct, frozen=True, gc=False):
+    """What is made in C, and passed over by Python's collector of cycles.
+
+    For what there is as much of as of services, and what cannot be part of a cycle, since it holds
+    nothing but immutable values.
+    """
+
 
 _MIN_DATA_INT, _MAX_DATA_INT = -(2**63), 2**64 - 1
 

@@ -20,10 +20,9 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Any, Protocol, cast
 
-import attrs
 import semver
 
-from .codec import EMPTY_DATA, JSON, decoder
+from .codec import EMPTY_DATA, JSON, Value, decoder
 from .crdt import TOMBSTONE, Entry, Stamp, to_milliseconds
 from .versions import Precedence, parse_version, precedence
 
@@ -74,8 +73,7 @@ between versions of Python, and what one replica accepts all must.
 _unpack: Callable[[bytes], dict[str, JSON]] = decoder(dict[str, Any], "data")
 
 
-@attrs.frozen(weakref_slot=False)  # there are as many as services
-class Record:
+class Record(Value, frozen=True):
     """The value of an entry: what its owner said of the service."""
 
     role: str
@@ -84,6 +82,14 @@ class Record:
     data: bytes = EMPTY_DATA
     since: int = 0
     """Hybrid time of the write that set all this, or 0: the one whose stamp the entry bears."""
+
+    def at(self, address: str) -> Record:
+        """Return a record with another address, not set yet."""
+        return Record(self.role, address, self.port, self.data)
+
+    def set_at(self, time: int) -> Record:
+        """Return a record that says the same, and was set by the write of that time."""
+        return Record(self.role, self.address, self.port, self.data, time)
 
     def says_the_same(self, other: Record) -> bool:
         """Tell whether another record differs at most in when it was set."""
@@ -114,8 +120,7 @@ class _Written(Protocol):
     def value(self) -> Record: ...
 
 
-@attrs.frozen(repr=False, eq=False, weakref_slot=False)
-class Service:
+class Service(Value, frozen=True, eq=False):
     """A service as the registry shows it.
 
     Immutable. Renewals by its owner change `timestamp` alone, which does not count in comparisons.
@@ -144,6 +149,10 @@ class Service:
             and mine.stamp.node == theirs.stamp.node
             and mine.value.says_the_same(theirs.value)
         )
+
+    def __ne__(self, other: object) -> bool:
+        # What a `Value` has inherited compares all fields, whatever __eq__ says.
+        return not self == other
 
     def __hash__(self) -> int:
         return hash((self._entry.key, self._entry.stamp.node, self.role))
@@ -206,7 +215,8 @@ class Service:
 
 def service_of(entry: Entry[str, Record]) -> Service | None:
     """Return the service that an entry stands for, or None for a tombstone."""
-    return None if entry.value is TOMBSTONE else Service(cast("_Written", entry))
+    # Not with `cast`, which is a call more for each that is shown.
+    return None if entry.value is TOMBSTONE else Service(entry)  # type: ignore[arg-type]
 
 
 def parse_role(role: str) -> tuple[str, semver.Version | None]:

@@ -50,7 +50,7 @@ def renewed(entry: Entry[str, Record], stamp: Stamp, retention: int) -> Entry[st
     near = _PARTS * age < _CHAIN * from_milliseconds(retention)
     since = _set_at(record, entry.stamp) if near and owner_of(entry.key) is not None else 0
     # One object for all the renewals that follow.
-    record = record if record.since == since else attrs.evolve(record, since=since)
+    record = record if record.since == since else record.set_at(since)
     return Entry(entry.key, stamp, record)
 
 
@@ -97,7 +97,7 @@ def _expanded(renewal: Renewal, here: LWWMap[str, Record]) -> list[Entry[str, Re
         set_at = _set_at(held.value, held.stamp)
         if not set_at <= since <= reflected:
             raise _gap(key, renewal, f"it holds one set at {set_at}, having reflected {reflected}")
-        record = held.value if held.value.since else attrs.evolve(held.value, since=set_at)
+        record = held.value if held.value.since else held.value.set_at(set_at)
         entries.append(Entry(key, stamp, record))
     return entries
 

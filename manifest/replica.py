@@ -109,7 +109,7 @@ class Replica:
         """Register a record under a key at once, and return the service."""
         if record.since:
             # It may have been made from one that was renewed, and is set here.
-            record = attrs.evolve(record, since=0)
+            record = record.set_at(0)
         entry = Entry(key, Stamp(self.clock.tick(), self.node), record)
         self._apply(self._put(entry))
         shown = self.view.services.get(id_of(key))

@@ -116,18 +116,16 @@ class View:
 
     def _visible(self, id: str) -> Service | None:
         """Return what an id should show: of a leased and a persistent record, the later-written."""
-        entry_of = self._entries.entry
-        leased = entry_of(id)
-        if leased is not None and (
-            leased.value is TOMBSTONE or not self._believes(leased.stamp.node)
-        ):
-            leased = None
-        kept = entry_of(key_of(id, persistent=True))
-        if kept is not None and kept.value is TOMBSTONE:
-            kept = None
-        if kept is not None and (leased is None or kept.stamp > leased.stamp):
-            leased = kept
-        return None if leased is None else service_of(leased)
+        entry = self._entries.entry(id)
+        if entry is not None and (entry.value is TOMBSTONE or not self._believes(entry.stamp.node)):
+            entry = None
+        if self._entries.any_permanent:
+            kept = self._entries.entry(key_of(id, persistent=True))
+            if kept is not None and kept.value is TOMBSTONE:
+                kept = None
+            if kept is not None and (entry is None or kept.stamp > entry.stamp):
+                entry = kept
+        return None if entry is None else service_of(entry)
 
     def _show(self, id: str, lapse: FreeReason) -> None:
         before, after = self._services.get(id), self._visible(id)

@@ -22,6 +22,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import attrs
 import trio
+from msgspec.structs import replace
 
 import manifest
 from manifest.errors import ManifestError
@@ -305,7 +306,7 @@ async def identity() -> list[Figure]:
         ]
         entry = forger.entry("twice")
         await scene.attack(Impostor(), forger.gossip(entry, until={forger.node: entry.stamp.time}))
-        second = attrs.evolve(entry, value=attrs.evolve(forger.record, port=1))
+        second = entry._replace(value=replace(forger.record, port=1))
         conflict = await scene.attack(Impostor(), forger.gossip(second))
         lost = len(scene.lost)
     say(f"  {twin!s:.100}\n  {ours!s:.300}\n  {conflict!s:.150}\n")

@@ -170,9 +170,9 @@ MUTANTS = (
         (
             Edit(
                 LWWMAP,
-                "            heappush(self._due, (time, self._position, entry.key))\n",
-                "            received = self._receipts[entry.key]\n"
-                "            heappush(self._due, (received, self._position, entry.key))\n",
+                "            heappush(self._due, (time, self._position, key))\n",
+                "            received = self._receipts[key]\n"
+                "            heappush(self._due, (received, self._position, key))\n",
             ),
             Edit(
                 LWWMAP,
@@ -181,10 +181,10 @@ MUTANTS = (
             ),
             Edit(
                 LWWMAP,
-                "        self._entries[entry.key] = entry\n",
-                "        self._entries[entry.key] = entry\n"
+                "        self._entries[key] = entry\n",
+                "        self._entries[key] = entry\n"
                 "        times = [time, *self._latest.values(), *self._context.values()]\n"
-                "        self._receipts[entry.key] = max(times)\n",
+                "        self._receipts[key] = max(times)\n",
             ),
             Edit(
                 LWWMAP,

@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 import pytest
+from msgspec.structs import replace
 
 from manifest.codec import pack
 from manifest.crdt import Delta, Entry, Stamp, VersionVector, from_milliseconds
@@ -560,8 +561,8 @@ def test_the_largest_record_fits_the_smallest_frame(bench: Bench) -> None:
     one, other = bench.open_all(
         2, limits=Limits(record_bytes=800, frame_bytes=1312), name="n" * 100
     )
-    value = attrs.evolve(record("r" * 255), address="a" * 255)
-    value = attrs.evolve(value, data=pack({"k": "x" * (800 - value.size("k" * 255) - 3)}))
+    value = record("r" * 255).at("a" * 255)
+    value = replace(value, data=pack({"k": "x" * (800 - value.size("k" * 255) - 3)}))
     assert value.size("k" * 255) == 800
     one.register("k" * 255, value)
     one.register(key_of("k" * 255, persistent=True), record())

@@ -265,6 +265,7 @@ def test_services_are_equal_whenever_they_were_renewed() -> None:
     renewed = a_service(milliseconds=2, zone="eu")
     assert service == renewed
     assert hash(service) == hash(renewed)
+    assert (service != renewed) is False
     assert service.timestamp != renewed.timestamp
     others = (
         a_service("web-2", zone="eu"), a_service(role="web@1.2.4", zone="eu"), a_service(zone="us"),
@@ -272,6 +273,7 @@ def test_services_are_equal_whenever_they_were_renewed() -> None:
         a_service(address=None, zone="eu"), a_service(port=1, zone="eu"),
     )  # fmt: skip
     assert len({service, renewed, *others}) == 1 + len(others)
+    assert all((service != other) is True for other in (*others, "a service", None))
 
 
 def test_a_service_cannot_be_changed() -> None:

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
 from typing import Any
 
-import attrs
 import pytest
 import trio
 from trio.testing import MockClock
@@ -106,7 +105,7 @@ def roles(m: Manifest) -> list[str]:
 def at(service: Service, address: str) -> Service:
     """Return a service as it would be at another address."""
     entry = service._entry
-    return Service.of(entry.key, entry.stamp, attrs.evolve(entry.value, address=address))
+    return Service.of(entry.key, entry.stamp, entry.value.at(address))
 
 
 # Opening and closing: structured concurrency

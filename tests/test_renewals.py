@@ -6,6 +6,7 @@ import itertools
 
 import attrs
 import pytest
+from msgspec.structs import replace
 
 from manifest.codec import MAX_ROWS
 from manifest.crdt import TOMBSTONE, CausalGap, Delta, Entry, LWWMap, Stamp, VersionVector
@@ -84,8 +85,8 @@ def test_a_value_that_is_set_anew_is_not_a_renewal(bench: Bench) -> None:
     bench.pass_time(9)
     old = site.replica.map[key]
     assert old.since
-    site.register(key, attrs.evolve(old, port=9))
-    assert site.replica.map[key] == attrs.evolve(old, port=9, since=0)
+    site.register(key, replace(old, port=9))
+    assert site.replica.map[key] == replace(old, port=9, since=0)
 
 
 def test_what_falls_due_at_once_bears_one_stamp(bench: Bench) -> None:

@@ -301,7 +301,7 @@ def test_a_lookup_by_name_never_walks_the_registry(
     """It looks at services of that name alone, first time and later, after any change of others."""
     looked_at: set[str] = set()
 
-    class Observed(Service):
+    class Observed(Service, frozen=True):
         def __getattribute__(self, name: str) -> Any:
             looked_at.add(object.__getattribute__(self, "_entry").value.role)
             return object.__getattribute__(self, name)

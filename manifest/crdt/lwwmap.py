@@ -213,6 +213,11 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         return Share(self._held.get(node, 0) - buried, buried, len(lasting))
 
     @property
+    def any_permanent(self) -> bool:
+        """Whether there is an entry here, if only a tombstone, whose key is permanent, in O(1)."""
+        return bool(self._lasting)
+
+    @property
     def position(self) -> int:
         """The journal position of the last change: where a reader of everything stands."""
         return self._position
@@ -346,10 +351,11 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
         staged = self._winners(delta, horizon)
 
         changes: list[Change[K, V]] = []
-        for entry in staged.values():
-            before = self._entries.get(entry.key)
+        for key, entry in staged.items():
+            before = self._entries.get(key)
             self._place(entry, before)
-            changes.append(Change(entry.key, before, entry))
+            # What Change(...) does as well, in half of the time.
+            changes.append(tuple.__new__(Change, (key, before, entry)))
         context = self._context
         for node, time in delta.until.items():
             if time > context.get(node, 0):
@@ -385,32 +391,33 @@ class LWWMap(Mapping[K, V], Generic[K, V]):
     def _winners(self, delta: Delta[K, V], horizon: int) -> dict[K, Entry[K, V]]:
         staged: dict[K, Entry[K, V]] = {}
         for entry in delta.entries:
-            if entry.stamp.time <= horizon and not self._permanent(entry.key):
+            key, (time, _), _ = entry
+            if time <= horizon and not self._permanent(key):
                 continue
-            if _wins(entry, staged.get(entry.key) or self._entries.get(entry.key)):
-                staged[entry.key] = entry
+            if _wins(entry, staged.get(key) or self._entries.get(key)):
+                staged[key] = entry
         return staged
 
     # The bookkeeping behind every change of an entry or of the context
 
     def _place(self, entry: Entry[K, V], before: Entry[K, V] | None) -> None:
-        time, node = entry.stamp
+        key, (time, node), value = entry
         if before is not None:
             self._release(before)
-        self._entries[entry.key] = entry
+        self._entries[key] = entry
         self._held[node] = self._held.get(node, 0) + 1
         if time > self._latest.get(node, 0):
             self._latest[node] = time
-        if entry.value is TOMBSTONE:
+        if value is TOMBSTONE:
             self._tombstones += 1
             self._buried[node] = self._buried.get(node, 0) + 1
         self._position += 1
         self._journal.append(self._position, entry)
-        if self._permanent(entry.key):
-            self._lasting.setdefault(node, set()).add(entry.key)
-            heappush(self._earliest.setdefault(node, []), (time, self._position, entry.key))
+        if self._permanent(key):
+            self._lasting.setdefault(node, set()).add(key)
+            heappush(self._earliest.setdefault(node, []), (time, self._position, key))
         else:
-            heappush(self._due, (time, self._position, entry.key))
+            heappush(self._due, (time, self._position, key))
         if before is not None:
             # Where nothing was superseded, nothing more than before is there to be forgotten.
             self._settle(before.stamp.node)

@@ -6,7 +6,6 @@ import copy
 import pickle
 from typing import Any
 
-import attrs
 import pytest
 
 from manifest.crdt import TOMBSTONE, Change, Delta, Entry, Stamp, VersionVector
@@ -29,7 +28,7 @@ def test_there_is_one_tombstone() -> None:
 def test_entries_cannot_be_changed() -> None:
     """Replicas share entries, so an entry is a value."""
     entry: Entry[str, int] = Entry("k", Stamp(1, "a"), 1)
-    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         entry.value = 2  # type: ignore[misc]
     assert entry == Entry("k", Stamp(1, "a"), 1)
 

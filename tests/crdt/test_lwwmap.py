@@ -320,6 +320,18 @@ def test_a_key_that_has_no_hash_is_refused_before_anything_changes() -> None:
     assert replica == LWWMap()
 
 
+def test_a_map_tells_whether_it_holds_anything_permanent() -> None:
+    """Tombstones count, for they are kept as well; what was never written does not."""
+    replica: Map = LWWMap(is_permanent)
+    replica.set("a", 1, Stamp(1, "n"))
+    assert not replica.any_permanent
+    replica.set("p", 1, Stamp(2, "n"))
+    assert replica.any_permanent
+    replica.delete("p", Stamp(3, "n"))
+    replica.prune(9)
+    assert replica.any_permanent
+
+
 def test_permanent_keys_may_be_written_under_the_horizon() -> None:
     """They are exempt, so a slow clock may write them, and its context stays with the entry."""
     replica = a_map(horizon=20)

@@ -17,6 +17,7 @@ from unittest import mock
 import attrs
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from manifest.crdt import CausalGap, Entry, Stamp
 from manifest.messages import Gossip
@@ -107,7 +108,7 @@ class World:
         if mine:
             key = mine[n % len(mine)]
             value = self.sites[at].replica.map[key]
-            self.sites[at].register(key, attrs.evolve(value, port=1 + len(self.bench.log)))
+            self.sites[at].register(key, replace(value, port=1 + len(self.bench.log)))
         self.bench.settle()
 
     def _free(self, at: int, n: int) -> None:

@@ -10,7 +10,7 @@ import copy
 import itertools
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 import msgspec
@@ -95,7 +95,7 @@ def entries(draw: st.DrawFn) -> Entry[str, Record]:
     stamp = Stamp(draw(TIMES), draw(NODES))
     value = draw(st.one_of(RECORDS, st.just(TOMBSTONE)))
     if isinstance(value, Record) and stamp.time > 1 and draw(st.booleans()):
-        value = attrs.evolve(value, since=draw(st.integers(1, stamp.time - 1)))
+        value = value.set_at(draw(st.integers(1, stamp.time - 1)))
     # Whoever wrote a persistent record, anyone may free it.
     writers = NODES if value is TOMBSTONE else st.just(stamp.node)
     key = draw(
@@ -500,6 +500,9 @@ ITEMS = st.one_of(
     st.tuples(NODES, MARKS, st.none() | LEASES, st.booleans()),
     NODES,
 )
+Item: TypeAlias = (
+    Entry[str, Record] | Lease | str | Renewal | tuple[str, tuple[int, int], Lease | None, bool]
+)
 # Many alike, so that what is counted too little for one of them adds up.
 REPEATED = st.builds(lambda item, times: [item] * times, ITEMS, st.sampled_from([1, 1, 20]))
 
@@ -507,7 +510,7 @@ REPEATED = st.builds(lambda item, times: [item] * times, ITEMS, st.sampled_from(
 @MANY
 @given(st.integers(55, 900), TIMES, st.just(0) | TIMES, st.lists(REPEATED, max_size=6))
 def test_a_packer_never_exceeds_its_limit(
-    limit: int, base: int, horizon: int, items: list[list[Any]]
+    limit: int, base: int, horizon: int, items: list[list[Item]]
 ) -> None:
     """The payload is within the limit, and says exactly what was said to fit, whatever that was."""
     packer = GossipPacker(limit, base=base)

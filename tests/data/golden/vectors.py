@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from msgspec.structs import asdict
 
 from manifest.codec import pack, pack_data, unpack_data
 from manifest.crdt import TOMBSTONE, Delta, Entry, Stamp, VersionVector
@@ -292,7 +293,7 @@ def describe(message: Message) -> dict[str, Any]:
                 "time": str(entry.stamp.time),
                 "node": entry.stamp.node,
                 "record": {
-                    **attrs.asdict(entry.value),
+                    **asdict(entry.value),
                     "data": unpack_data(entry.value.data),
                     "since": str(entry.value.since),
                 }
