@@ -209,7 +209,9 @@ def _is_plain(data: dict[str, Any]) -> bool:
     not too large is not asked: what was decoded is so, and what is not cannot be packed.
     """
     level: list[Any] = [data]
-    for depth in range(1, MAX_DEPTH + 1):
+    depth = 0
+    while level:
+        depth += 1
         deeper: list[Any] = []
         for container in level:
             values = container
