@@ -215,7 +215,7 @@ class Service(Value, frozen=True, eq=False):
 
 def service_of(entry: Entry[str, Record]) -> Service | None:
     """Return the service that an entry stands for, or None for a tombstone."""
-    # Not with `cast`, which is a call more for each that is shown.
+    # No tombstone, so it is one; `cast` would say so with a call more for each that is shown.
     return None if entry.value is TOMBSTONE else Service(entry)  # type: ignore[arg-type]
 
 
