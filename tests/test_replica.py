@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 from collections import Counter
@@ -622,3 +623,13 @@ def test_no_options_are_shared_between_replicas(bench: Bench) -> None:
     lease = site.replica.lease_of(site.node)
     assert lease is not None
     assert lease.remaining == 3000
+
+
+def test_the_collector_of_cycles_passes_over_what_has_arrived(bench: Bench) -> None:
+    """Services and records are none of its business: they are many, and part of no cycle."""
+    one, other = bench.open_all(2)
+    bench.connect(one, other)
+    key = one.register()
+    bench.settle()
+    assert not gc.is_tracked(other.replica.view.services[key])
+    assert not gc.is_tracked(other.replica.map[key])
