@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-__all__ = ["INTERRUPTED", "check_repetitions", "command_line", "is_interrupt"]
+__all__ = ["INTERRUPTED", "check_count", "command_line", "is_interrupt"]
 
 INTERRUPTED = 130
 """The exit status of what Ctrl-C has ended, as a shell has it."""
@@ -22,10 +22,10 @@ def command_line(name: str, documentation: str | None) -> argparse.ArgumentParse
     )
 
 
-def check_repetitions(parser: argparse.ArgumentParser, repetitions: int) -> None:
+def check_count(parser: argparse.ArgumentParser, option: str, count: int) -> None:
     """End with a usage error where nothing would be measured."""
-    if repetitions < 1:
-        parser.error(f"--repetitions is 1 or more, got {repetitions}")
+    if count < 1:
+        parser.error(f"{option} is 1 or more, got {count}")
 
 
 def is_interrupt(error: BaseException) -> bool:

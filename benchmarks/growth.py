@@ -35,7 +35,7 @@ from manifest.options import Options
 from manifest.query import parse_query
 from manifest.testing import Application, Cluster, Conditions, Do, Heal, Node, Plan, Step, run_plan
 
-from .commands import check_repetitions, command_line
+from .commands import check_count, command_line
 from .drawing import drawable, finish, save, subplots
 from .hands import Hand, Pair, record
 from .measuring import LEAST_REPETITIONS, Spread, machine, timed
@@ -385,9 +385,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--replot", type=Path, metavar="FILE", help="draw an earlier growth.json")
     parser.add_argument("--png", type=Path, help="default: growth.png in the directory")
     given = parser.parse_args(arguments)
-    check_repetitions(parser, given.repetitions)
-    if given.heartbeats < 1:
-        parser.error(f"--heartbeats is 1 or more, got {given.heartbeats}")
+    check_count(parser, "--repetitions", given.repetitions)
+    check_count(parser, "--heartbeats", given.heartbeats)
     if given.replot is not None:
         report = json.loads(given.replot.read_text("utf-8"))
     else:

@@ -27,7 +27,7 @@ import manifest
 from manifest import Manifest, open_manifest
 from manifest.testing import Application, Conditions, Do, Heal, Node, Plan, Step, run_plan
 
-from .commands import check_repetitions, command_line
+from .commands import check_count, command_line
 from .measuring import LEAST_REPETITIONS, Spread, machine
 from .sides.talking import HOST, service
 from .tables import figure, measured_on, spread, table, write_report
@@ -237,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="less of everything, and once")
     parser.add_argument("--directory", type=Path, default=Path("build/benchmarks"))
     given = parser.parse_args(arguments)
-    check_repetitions(parser, given.repetitions)
+    check_count(parser, "--repetitions", given.repetitions)
     logging.disable()
     repetitions = 1 if given.quick else given.repetitions
     where = machine("attrs", "msgspec", "trio")

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from manifest import Manifest, open_manifest
 from manifest.testing import Application, Do, Node, Plan, Report, Step, run_plan
 
-from .commands import check_repetitions, command_line
+from .commands import check_count, command_line
 from .measuring import Spread
 from .tables import table
 
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = command_line("simulation", __doc__)
     parser.add_argument("--repetitions", type=int, default=5)
     given = parser.parse_args(arguments)
-    check_repetitions(parser, given.repetitions)
+    check_count(parser, "--repetitions", given.repetitions)
     logging.disable()
     rows = []
     for nodes, topology, seconds in CLUSTERS:

@@ -121,9 +121,11 @@ class View:
             entry = None
         if self._entries.any_permanent:
             kept = self._entries.entry(key_of(id, persistent=True))
-            if kept is not None and kept.value is TOMBSTONE:
-                kept = None
-            if kept is not None and (entry is None or kept.stamp > entry.stamp):
+            if (
+                kept is not None
+                and kept.value is not TOMBSTONE
+                and (entry is None or kept.stamp > entry.stamp)
+            ):
                 entry = kept
         return None if entry is None else service_of(entry)
 

@@ -286,6 +286,9 @@ def test_a_cluster_is_measured_in_simulation() -> None:
     assert measured["B/s a node"] > 0
     assert measured["links a node"] == 1.6
     assert measured["entries a link for a write"] == 1
+    # What is measured is whole rounds of heartbeats, and each of them costs the same.
+    longer = growth.measure_nodes(5, "tree", 7)
+    assert longer["B/s a link"] == pytest.approx(measured["B/s a link"], rel=1e-9)
 
 
 def test_a_longer_retention_costs_fewer_bytes_and_more_memory(

@@ -110,7 +110,7 @@ async def cluster(
 
 @pytest.mark.parametrize(
     "interval,lifetime,waits",
-    [(5.0, 5.0, 1.0), (1.0, 5.0, 0.2), (30.0, 30.0, 7.0), (10.0, 6.0, 0.4)],
+    [(5.0, 5.0, 1.0), (1.0, 5.0, 0.2), (30.0, 30.0, 7.0), (10.0, 6.0, 0.49)],
 )
 async def test_nobody_misses_what_relays_hold_back(
     autojump_clock: MockClock, noted: Record, interval: float, lifetime: float, waits: float
